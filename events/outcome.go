@@ -1,0 +1,79 @@
+package events
+
+import "time"
+
+// State is where a delivery stands.
+type State string
+
+// The states of a delivery (API.md 4). The last four end it.
+const (
+	StatePending   State = "pending"
+	StateRetrying  State = "retrying"
+	StateHeld      State = "held"
+	StateDelivered State = "delivered"
+	StateDead      State = "dead"
+	StateSkipped   State = "skipped"
+	StateCancelled State = "cancelled"
+)
+
+// Ended reports whether nothing follows this state.
+func (s State) Ended() bool {
+	switch s {
+	case StateDelivered, StateDead, StateSkipped, StateCancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Outcome is what an attempt led to.
+type Outcome string
+
+// The outcomes of an attempt (API.md 3.4).
+const (
+	Delivered Outcome = "delivered"
+	Retry     Outcome = "retry"
+	Dead      Outcome = "dead"
+	Held      Outcome = "held"
+)
+
+// Reason is why: a bounded set, used as it is for metric labels, log fields and the API.
+type Reason string
+
+// The reasons (API.md 3.4).
+const (
+	ReasonNone         Reason = ""
+	ReasonRedirect     Reason = "redirect"
+	ReasonRejected     Reason = "rejected"
+	ReasonUnauthorized Reason = "unauthorized"
+	ReasonClientError  Reason = "client_error"
+	ReasonGone         Reason = "gone"
+	ReasonThrottled    Reason = "throttled"
+	ReasonServerError  Reason = "server_error"
+	ReasonTimeout      Reason = "timeout"
+	ReasonRefused      Reason = "refused"
+	ReasonReset        Reason = "reset"
+	ReasonDNS          Reason = "dns"
+	ReasonTLS          Reason = "tls"
+	ReasonBlocked      Reason = "blocked"
+	ReasonProtocol     Reason = "protocol"
+	ReasonExhausted    Reason = "exhausted"
+	ReasonExpiredRetry Reason = "expired_retry"
+	ReasonTemplate     Reason = "template"
+	ReasonInvalidEvent Reason = "invalid_event"
+	ReasonPanic        Reason = "panic"
+	ReasonPaused       Reason = "paused"
+	ReasonDisabled     Reason = "disabled"
+	ReasonConcurrency  Reason = "concurrency"
+	ReasonUnsubscribed Reason = "unsubscribed"
+	ReasonCancelled    Reason = "cancelled"
+)
+
+// Verdict is the decision about one attempt, as a value: what settle carries out. Exactly one Outcome, and what it needs.
+type Verdict struct {
+	Outcome Outcome
+	Reason  Reason
+	NextAt  time.Time     // Retry: when the next attempt is due
+	HoldFor time.Duration // the whole subscription gets nothing for this long; 0 = it is not held
+	Disable bool          // the sink said 410: the subscription is disabled
+}

@@ -1,0 +1,177 @@
+package stream
+
+import (
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// Streams. Everything named on the wire is in this file.
+const (
+	Events   = "EVENTS"   // the events, in the bytes and mode they came in
+	Retries  = "RETRIES"  // timers of failed deliveries
+	HeldName = "HELD"     // deliveries whose sink may not be sent to now
+	DeadName = "DEAD"     // dead letters
+	Attempts = "ATTEMPTS" // delivery history
+)
+
+// KV buckets.
+const (
+	BucketSubscriptions = "hookfleet_subscriptions" // key: subscription id
+	BucketSinks         = "hookfleet_sinks"         // key: subscription id; the health of its sink
+	BucketKeys          = "hookfleet_keys"          // key: API key id
+	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
+	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
+	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams
+)
+
+// Subjects and durable names.
+const (
+	SubjectPublish = "hookfleet.publish." // + <tenant>.<type…>: what producers publish to
+	SubjectEvents  = "hookfleet.events."  // + <tenant>.<type…>
+	SubjectRetry   = "hookfleet.retry."   // + <subscription>.<delivery>: a timer that is set
+	SubjectDue     = "hookfleet.due."     // + <subscription>.<delivery>: a timer that fired
+	SubjectHeld    = "hookfleet.held."    // + <subscription>.<delivery>
+	SubjectDead    = "hookfleet.dead."    // + <tenant>.<subscription>.<delivery>
+	SubjectHistory = "hookfleet.attempts." // + <bucket of the subscription>.<bucket of the sequence>
+
+	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
+	ConsumerDue      = "due"      // on RETRIES: later attempts
+	QueueIngest      = "hookfleet-ingest"
+)
+
+// InboxPrefix is the reply subject prefix of the fleet's own connections. It lies outside `_INBOX.`, which producers may
+// listen to, so that no producer can read what workers pull.
+const InboxPrefix = "_HOOKFLEET"
+
+// Headers of ours. Messages are built from these and the event's own, never by copying what came: a fired timer
+// carries Nats-Scheduler and Nats-Schedule-Next, each of which makes a publish fail or vanish.
+const (
+	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery (waiting), or its id (history)
+	HeaderState    = "Hookfleet-State"    // history: the state after the record
+	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
+	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
+	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339
+)
+
+// historyBuckets bounds the subjects of ATTEMPTS to 256 × 256 = 65,536: subjects cost memory (100 k of them 325 MB with
+// 1 M records), while a look-up by subject and start time costs 0.5 ms.
+const historyBuckets = 256
+
+// sequencesPerBucket is how many neighbouring event sequences share a bucket, so that a page of a subscription's
+// deliveries is in few of them.
+const sequencesPerBucket = 1024
+
+// EventSubject is where an event of tenant and type is stored.
+func EventSubject(tenant, typ string) string { return SubjectEvents + tenant + "." + EncodeType(typ) }
+
+// HistorySubject is where the records of a delivery go.
+func HistorySubject(subscription string, sequence uint64) string {
+	b := make([]byte, 0, len(SubjectHistory)+8)
+	b = append(b, SubjectHistory...)
+	b = strconv.AppendUint(b, uint64(subscriptionBucket(subscription)), 10)
+	b = append(b, '.')
+	return string(strconv.AppendUint(b, sequence/sequencesPerBucket%historyBuckets, 10))
+}
+
+// HistorySubjects matches all records of a subscription (and of those that share its bucket).
+func HistorySubjects(subscription string) string {
+	return SubjectHistory + strconv.Itoa(int(subscriptionBucket(subscription))) + ".*"
+}
+
+func subscriptionBucket(subscription string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(subscription))
+	return h.Sum32() % historyBuckets
+}
+
+// RetrySubject is the timer of a delivery; publishing there again replaces it, purging cancels it.
+func RetrySubject(subscription, delivery string) string { return SubjectRetry + subscription + "." + delivery }
+
+// DueSubject is where a delivery's timer fires to.
+func DueSubject(subscription, delivery string) string { return SubjectDue + subscription + "." + delivery }
+
+// HeldSubject is a delivery's place in its sink's held queue.
+func HeldSubject(subscription, delivery string) string { return SubjectHeld + subscription + "." + delivery }
+
+// DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
+func DeadSubject(tenant, subscription, delivery string) string {
+	return SubjectDead + tenant + "." + subscription + "." + delivery
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// EncodeType writes a CloudEvents type as subject tokens: its dots stay, every byte outside [A-Za-z0-9_-] becomes =HH,
+// an empty token "=" (API.md 2). It is reversible.
+func EncodeType(typ string) string {
+	if isPlainType(typ) {
+		return typ
+	}
+	var b strings.Builder
+	for i, token := range strings.Split(typ, ".") {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		if token == "" {
+			b.WriteByte('=')
+		}
+		for j := range len(token) {
+			if c := token[j]; isPlainByte(c) {
+				b.WriteByte(c)
+			} else {
+				b.Write([]byte{'=', upperHex[c>>4], upperHex[c&15]})
+			}
+		}
+	}
+	return b.String()
+}
+
+func isPlainByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
+
+func isPlainType(typ string) bool {
+	empty := true
+	for i := range len(typ) {
+		switch c := typ[i]; {
+		case c == '.' && empty:
+			return false
+		case c == '.':
+			empty = true
+		case isPlainByte(c):
+			empty = false
+		default:
+			return false
+		}
+	}
+	return !empty
+}
+
+// DecodeType reads subject tokens back into a type. ok is false for tokens that EncodeType does not write.
+func DecodeType(tokens string) (typ string, ok bool) {
+	if strings.IndexByte(tokens, '=') < 0 {
+		return tokens, isPlainType(tokens)
+	}
+	var b strings.Builder
+	for i, token := range strings.Split(tokens, ".") {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		if token == "=" {
+			continue
+		}
+		for j := 0; j < len(token); j++ {
+			if token[j] != '=' {
+				b.WriteByte(token[j])
+				continue
+			}
+			c, err := strconv.ParseUint(token[min(j+1, len(token)):min(j+3, len(token))], 16, 8)
+			if err != nil {
+				return "", false
+			}
+			b.WriteByte(byte(c))
+			j += 2
+		}
+	}
+	return b.String(), EncodeType(b.String()) == tokens
+}

@@ -1,0 +1,3 @@
+module github.com/hookfleet/hookfleet
+
+go 1.26.0
