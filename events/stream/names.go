@@ -27,12 +27,12 @@ const (
 
 // Subjects and durable names.
 const (
-	SubjectPublish = "hookfleet.publish." // + <tenant>.<type…>: what producers publish to
-	SubjectEvents  = "hookfleet.events."  // + <tenant>.<type…>
-	SubjectRetry   = "hookfleet.retry."   // + <subscription>.<delivery>: a timer that is set
-	SubjectDue     = "hookfleet.due."     // + <subscription>.<delivery>: a timer that fired
-	SubjectHeld    = "hookfleet.held."    // + <subscription>.<delivery>
-	SubjectDead    = "hookfleet.dead."    // + <tenant>.<subscription>.<delivery>
+	SubjectPublish = "hookfleet.publish."  // + <tenant>.<type…>: what producers publish to
+	SubjectEvents  = "hookfleet.events."   // + <tenant>.<type…>
+	SubjectRetry   = "hookfleet.retry."    // + <subscription>.<delivery>: a timer that is set
+	SubjectDue     = "hookfleet.due."      // + <subscription>.<delivery>: a timer that fired
+	SubjectHeld    = "hookfleet.held."     // + <subscription>.<delivery>
+	SubjectDead    = "hookfleet.dead."     // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts." // + <bucket of the subscription>.<bucket of the sequence>
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
@@ -86,13 +86,19 @@ func subscriptionBucket(subscription string) uint32 {
 }
 
 // RetrySubject is the timer of a delivery; publishing there again replaces it, purging cancels it.
-func RetrySubject(subscription, delivery string) string { return SubjectRetry + subscription + "." + delivery }
+func RetrySubject(subscription, delivery string) string {
+	return SubjectRetry + subscription + "." + delivery
+}
 
 // DueSubject is where a delivery's timer fires to.
-func DueSubject(subscription, delivery string) string { return SubjectDue + subscription + "." + delivery }
+func DueSubject(subscription, delivery string) string {
+	return SubjectDue + subscription + "." + delivery
+}
 
 // HeldSubject is a delivery's place in its sink's held queue.
-func HeldSubject(subscription, delivery string) string { return SubjectHeld + subscription + "." + delivery }
+func HeldSubject(subscription, delivery string) string {
+	return SubjectHeld + subscription + "." + delivery
+}
 
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {

@@ -1,0 +1,69 @@
+package stream
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events"
+)
+
+// scheduleHeader and scheduleTarget set a message schedule. They are written by hand: the client's WithScheduleAt cuts
+// to whole seconds, which would be up to a second early.
+const (
+	scheduleHeader = "Nats-Schedule"
+	scheduleTarget = "Nats-Schedule-Target"
+)
+
+// Waiting is a delivery that waits, by value: the event travels with it, so that it depends on no other stream.
+type Waiting struct {
+	Delivery events.Delivery
+	Event    *events.Event
+}
+
+// message builds the message of a waiting delivery from our header and the event's own.
+func (w *Waiting) message(subject string) (*nats.Msg, error) {
+	meta, err := json.Marshal(&w.Delivery)
+	if err != nil {
+		return nil, fmt.Errorf("encode delivery %s: %w", w.Delivery.ID, err)
+	}
+	header, payload := w.Event.Message()
+	h := make(nats.Header, len(header)+3)
+	for k, v := range header {
+		h[k] = v
+	}
+	h[HeaderDelivery] = []string{string(meta)}
+	return &nats.Msg{Subject: subject, Header: h, Data: payload}, nil
+}
+
+// TimerMessage is the message that sets the delivery's timer to Delivery.NextAt. It replaces the timer it already has.
+func (w *Waiting) TimerMessage() (*nats.Msg, error) {
+	msg, err := w.message(RetrySubject(w.Delivery.Subscription, w.Delivery.ID))
+	if err != nil {
+		return nil, err
+	}
+	msg.Header[scheduleHeader] = []string{"@at " + w.Delivery.NextAt.UTC().Format(time.RFC3339Nano)}
+	msg.Header[scheduleTarget] = []string{DueSubject(w.Delivery.Subscription, w.Delivery.ID)}
+	return msg, nil
+}
+
+// HeldMessage is the message that puts the delivery into its sink's held queue.
+func (w *Waiting) HeldMessage() (*nats.Msg, error) {
+	return w.message(HeldSubject(w.Delivery.Subscription, w.Delivery.ID))
+}
+
+// ParseWaiting reads what TimerMessage and HeldMessage wrote, also after the timer fired.
+func ParseWaiting(header nats.Header, payload []byte) (*Waiting, error) {
+	w := &Waiting{}
+	if err := json.Unmarshal([]byte(header.Get(HeaderDelivery)), &w.Delivery); err != nil {
+		return nil, fmt.Errorf("decode waiting delivery: %w", err)
+	}
+	e, err := events.ParseNATS(header, payload)
+	if err != nil {
+		return nil, fmt.Errorf("decode event of delivery %s: %w", w.Delivery.ID, err)
+	}
+	w.Event = e
+	return w, nil
+}
