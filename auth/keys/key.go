@@ -60,7 +60,9 @@ type Failures struct{}
 func NewFailures() *Failures { return &Failures{} }
 
 // Allowed reports whether addr may try now, and if not, after which time it may.
-func (f *Failures) Allowed(addr netip.Addr, now time.Time) (retryAfter time.Duration, ok bool) { return 0, true }
+func (f *Failures) Allowed(addr netip.Addr, now time.Time) (retryAfter time.Duration, ok bool) {
+	return 0, true
+}
 
 // Failed counts a failed authentication by addr.
 func (f *Failures) Failed(addr netip.Addr, now time.Time) {}
