@@ -13,6 +13,14 @@ const (
 	MaxTimeout     = 5 * time.Minute
 )
 
+// What a subscription may say in this release.
+const (
+	ProtocolHTTP          = "HTTP"
+	MethodPost            = "POST"
+	ModeStructured        = "structured"
+	SchemeStandardWebhook = "standardwebhooks"
+)
+
 // Subscription says which events go to which sink, and how.
 type Subscription struct {
 	ID               string           `json:"id"`
@@ -51,14 +59,4 @@ type DeliveryConfig struct {
 // DefaultDeliveryConfig are the defaults of API.md 3.
 func DefaultDeliveryConfig() DeliveryConfig {
 	return DeliveryConfig{Timeout: Duration(15 * time.Second), Retry: DefaultRetryPolicy(), Concurrency: 64}
-}
-
-// Filter is one condition on an event: exactly one member is set.
-type Filter struct {
-	Exact  map[string]string `json:"exact,omitempty"`
-	Prefix map[string]string `json:"prefix,omitempty"`
-	Suffix map[string]string `json:"suffix,omitempty"`
-	All    []Filter          `json:"all,omitempty"`
-	Any    []Filter          `json:"any,omitempty"`
-	Not    *Filter           `json:"not,omitempty"`
 }

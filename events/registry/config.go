@@ -1,0 +1,28 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Config holds the settings of a registry.
+type Config struct {
+	// Timeout is for one request to the broker. More than a second means that the broker is in trouble.
+	Timeout time.Duration
+
+	// Sync makes what the broker has acknowledged durable, before a write returns. nil: the PubAck is durable (a cluster,
+	// or the embedded server with sync always).
+	Sync func(context.Context) error
+}
+
+// DefaultConfig returns the settings that fit the embedded broker and a cluster alike.
+func DefaultConfig() Config { return Config{Timeout: 5 * time.Second} }
+
+// Validate reports every setting that cannot work.
+func (c Config) Validate() error {
+	if c.Timeout <= 0 {
+		return errors.New("registry: timeout must be positive")
+	}
+	return nil
+}
