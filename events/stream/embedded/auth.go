@@ -1,0 +1,56 @@
+package embedded
+
+import (
+	"crypto/subtle"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// authentication lets in ourselves, and who Config.Authenticate knows. The key is a token, or the user name, because
+// that is what nats://<key>@host carries.
+type authentication struct{ b *Broker }
+
+// Check implements server.Authentication.
+func (a *authentication) Check(c server.ClientAuthentication) bool {
+	opts := c.GetOpts()
+	token := opts.Token
+	if token == "" {
+		token = opts.Username
+	}
+	if token == "" {
+		return false
+	}
+	if subtle.ConstantTimeCompare([]byte(token), []byte(a.b.token)) == 1 {
+		c.RegisterUser(&server.User{Username: "hookfleet"})
+		return true
+	}
+	if a.b.cfg.Authenticate == nil {
+		return false
+	}
+	p, ok := a.b.cfg.Authenticate(token)
+	if !ok {
+		return false
+	}
+	c.RegisterUser(&server.User{Username: "key", Permissions: p.server()})
+	return true
+}
+
+// server translates to the server's permissions; nil there means everything. A producer's own replies come to `_INBOX.`,
+// which is not where the fleet's own connections listen.
+func (p Permissions) server() *server.Permissions {
+	if p.All {
+		return nil
+	}
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: append([]string{}, p.Publish...), Deny: denyWhenEmpty(p.Publish)},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}
+}
+
+// denyWhenEmpty closes the gap that an empty allow list means everything.
+func denyWhenEmpty(allow []string) []string {
+	if len(allow) == 0 {
+		return []string{">"}
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+// Package embedded runs the NATS server inside our process: the broker of a fleet on one machine.
+//
+// It promises that what Sync was told to make durable survives a power loss, as far as the disk keeps what it confirmed.
+// It does not replicate: one machine's disk is all there is. A cluster of NATS servers is the way to more.
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// The ways to make a write durable before it is answered (nats.sync).
+const (
+	SyncGroup    = "group"    // we sync once a group of writes, before their answers
+	SyncAlways   = "always"   // the server syncs every write itself
+	SyncInterval = "interval" // nobody syncs before the answer; the server does every second
+)
+
+// maxPayload is the largest NATS message. An event is at most 1,000,000 bytes; attributes of a binary event may triple
+// by percent-encoding, and a waiting delivery names its event once more.
+const maxPayload = 8 << 20
+
+// syncInterval is how often the server syncs by itself, for what nobody waits for (acks, consumer state).
+const syncInterval = time.Second
+
+// startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
+const startTimeout = 5 * time.Minute
+
+// roomInterval is how often a broker that failed to write looks whether there is room again.
+const roomInterval = time.Second
+
+// Config says where the broker stores and who may connect.
+type Config struct {
+	Dir      string // the store
+	Listen   string // host:port for clients; "" = in process only
+	Sync     string // SyncGroup, SyncAlways or SyncInterval
+	MaxStore int64  // bytes of the store; 0 = what the disk has
+	// Authenticate says what a client that showed this token (or user name) may do. nil refuses all but ourselves.
+	Authenticate func(token string) (Permissions, bool)
+	// HasRoom says whether a broker that stopped storing because the disk was full may be started again.
+	HasRoom func() bool
+}
+
+// Permissions are what a client may do. The zero value is nothing.
+type Permissions struct {
+	All     bool
+	Publish []string // subjects it may publish to; it may listen to its own inbox only
+}
+
+// Broker is the server in our process. It starts in Run.
+type Broker struct {
+	cfg     Config
+	log     zerolog.Logger
+	token   string // of our own connections
+	current atomic.Pointer[server.Server]
+	ready   chan struct{}
+	broken  chan struct{} // holds one word that a write failed
+	failed  atomic.Bool
+	syncer  *syncer
+}
+
+// New checks cfg. It starts nothing.
+func New(cfg Config, log zerolog.Logger) (*Broker, error) {
+	switch cfg.Sync {
+	case SyncGroup, SyncAlways, SyncInterval:
+	default:
+		return nil, fmt.Errorf("nats.sync: %q is none of group, always, interval", cfg.Sync)
+	}
+	if cfg.Listen != "" {
+		if _, _, err := splitListen(cfg.Listen); err != nil {
+			return nil, fmt.Errorf("nats.listen: %w", err)
+		}
+	}
+	b := &Broker{
+		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}), broken: make(chan struct{}, 1),
+		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
+	}
+	return b, nil
+}
+
+// Ready is closed when the broker takes connections for the first time.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// ClientURL is where other processes connect; "" when the broker does not listen.
+func (b *Broker) ClientURL() string {
+	s := b.current.Load()
+	if b.cfg.Listen == "" || s == nil || s.Addr() == nil {
+		return ""
+	}
+	return "nats://" + s.Addr().String()
+}
+
+// Connect makes a connection within the process, with all permissions, that outlives restarts of the broker.
+func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{nats.InProcessServer(b), nats.Token(b.token)}, opts...)
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	return nc, nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider over whichever server runs now.
+func (b *Broker) InProcessConn() (net.Conn, error) {
+	s := b.current.Load()
+	if s == nil {
+		return nil, errors.New("the embedded broker is not running")
+	}
+	return s.InProcessConn()
+}
+
+// Sync makes what the named streams acknowledged so far durable, in the way that Config.Sync says. Concurrent calls
+// share syncs.
+func (b *Broker) Sync(streams ...string) error {
+	if b.cfg.Sync != SyncGroup {
+		return nil
+	}
+	for _, name := range streams {
+		if err := b.syncer.sync(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Failed reports whether a write to the store failed and the server has not been restarted since. Until then it answers
+// nothing, also when there is room again.
+func (b *Broker) Failed() bool { return b.failed.Load() }
+
+// writeFailed is called by the server's log, the only place where it says so.
+func (b *Broker) writeFailed() {
+	b.failed.Store(true)
+	select {
+	case b.broken <- struct{}{}:
+	default:
+	}
+}
+
+// Run runs the server until ctx ends, and returns when it has shut down.
+func (b *Broker) Run(ctx context.Context) error {
+	for first := true; ; first = false {
+		s, err := b.start()
+		if err != nil {
+			return err
+		}
+		b.failed.Store(false)
+		b.current.Store(s)
+		if first {
+			close(b.ready)
+		}
+		again := b.watch(ctx)
+		s.Shutdown()
+		s.WaitForShutdown()
+		if !again {
+			return nil
+		}
+		b.log.Warn().Msg("broker restarts: it stopped storing and there is room again")
+	}
+}
+
+// watch waits for the end, or for a server that failed to write and has room again; then it returns true.
+func (b *Broker) watch(ctx context.Context) (again bool) {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-b.broken:
+	}
+	look := time.NewTicker(roomInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+			if b.cfg.HasRoom == nil || b.cfg.HasRoom() {
+				return true
+			}
+		}
+	}
+}
+
+func (b *Broker) start() (*server.Server, error) {
+	opts := &server.Options{
+		ServerName: "hookfleet", JetStream: true, StoreDir: b.cfg.Dir, DontListen: b.cfg.Listen == "",
+		NoSigs: true, NoLog: true, MaxPayload: maxPayload,
+		SyncAlways: b.cfg.Sync == SyncAlways, SyncInterval: syncInterval,
+		JetStreamMaxStore:          b.cfg.MaxStore,
+		CustomClientAuthentication: &authentication{b},
+		// The defaults close a client after 2 missed pings of 2 minutes; a dead worker should be seen sooner.
+		PingInterval: 20 * time.Second,
+	}
+	if b.cfg.Listen != "" {
+		host, port, err := splitListen(b.cfg.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("nats.listen: %w", err)
+		}
+		opts.Host, opts.Port = host, port
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	s.SetLoggerV2(&serverLog{b.log, b.writeFailed}, false, false, false)
+	var starting sync.WaitGroup
+	starting.Go(s.Start)
+	starting.Wait()
+	if !s.ReadyForConnections(startTimeout) {
+		s.Shutdown()
+		return nil, fmt.Errorf("embedded broker: not ready within %s, is %s in use by another process?", startTimeout, b.cfg.Listen)
+	}
+	if !s.JetStreamEnabled() {
+		s.Shutdown()
+		return nil, fmt.Errorf("embedded broker: JetStream did not start in %s", b.cfg.Dir)
+	}
+	return s, nil
+}
+
+func splitListen(listen string) (string, int, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q", port)
+	}
+	if n == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(n), nil
+}
