@@ -37,16 +37,20 @@ func (a *attributes) begin() {
 
 // fault notes what is wrong with the attribute, member or header name.
 func (a *attributes) fault(name, detail string) {
-	if len(a.faults) >= maxFaults {
-		return
-	}
 	if len(name) > maxPointer {
 		name = strings.ToValidUTF8(name[:maxPointer], "") + "…"
 	}
-	if a.prefix == "" || a.prefix[0] == '/' {
+	if a.prefix[0] == '/' {
 		name = strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 	}
-	a.faults = append(a.faults, Fault{Pointer: a.prefix + name, Detail: detail})
+	a.note(Fault{Pointer: a.prefix + name, Detail: detail})
+}
+
+// note notes a fault, if there are not too many already.
+func (a *attributes) note(f Fault) {
+	if len(a.faults) < maxFaults {
+		a.faults = append(a.faults, f)
+	}
 }
 
 // invalid is the error of what was collected; nil when nothing is wrong.
@@ -72,7 +76,19 @@ func (a *attributes) fresh(name string) bool {
 
 // set adds an attribute with a fresh name.
 func (a *attributes) set(at Attribute) {
-	e := a.event
+	a.event.put(at)
+	if wrong := at.wrong(); wrong != "" {
+		a.fault(at.Name, wrong)
+	}
+}
+
+// refuse notes an attribute whose value cannot be read. It is there all the same, so not also "required".
+func (a *attributes) refuse(name, detail string) {
+	a.event.attrs = append(a.event.attrs, Attribute{Name: name})
+	a.fault(name, detail)
+}
+
+func (e *Event) put(at Attribute) {
 	switch at.Name {
 	case "id":
 		e.id = at.Value
@@ -90,9 +106,6 @@ func (a *attributes) set(at Attribute) {
 		e.time = at.Value
 	}
 	e.attrs = append(e.attrs, at)
-	if wrong := at.wrong(); wrong != "" {
-		a.fault(at.Name, wrong)
-	}
 }
 
 // require names what is missing.
@@ -106,8 +119,7 @@ func (a *attributes) require() {
 
 // wrong says what is wrong with an attribute's value (CE-3, CE-6); "" = nothing.
 func (at *Attribute) wrong() string {
-	switch at.Name {
-	case "id", "type", "subject", "source", "specversion", "dataschema", "datacontenttype", "time", "tenant":
+	if isStringName(at.Name) {
 		switch {
 		case at.Kind != KindString:
 			return "must be a string"
@@ -135,6 +147,12 @@ func (at *Attribute) wrong() string {
 		}
 	}
 	return ""
+}
+
+// isStringName reports whether this attribute is always a string, and never an empty one. The other extensions may be of
+// any type.
+func isStringName(name string) bool {
+	return rank(name) < rankExtension || name == "tenant"
 }
 
 // wrongText says why s cannot be the value of an attribute (CE-6); "" = it can. Control characters in one would end in

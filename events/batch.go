@@ -32,7 +32,7 @@ func ParseBatch(text []byte, limits BatchLimits) ([]*Event, error) {
 		if i = p.value(i, 0); i >= 0 {
 			p.end(i)
 		}
-		p.faults = append(p.faults, Fault{Detail: "must be a JSON array"})
+		p.note(Fault{Detail: "must be a JSON array"})
 		return nil, p.err()
 	}
 	all, err := p.readBatch(i, limits)
@@ -68,7 +68,7 @@ func (p *parser) readBatch(i int, limits BatchLimits) ([]*Event, error) {
 			return nil, nil
 		}
 		if i-start > MaxEventBytes {
-			return nil, tooLarge(pointer, "an event has at most 1,000,000 bytes")
+			return nil, tooLarge(pointer, eventTooLarge)
 		}
 		p.event.text = p.text[start:i:i]
 		all = append(all, p.event)

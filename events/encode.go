@@ -1,6 +1,9 @@
 package events
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"strconv"
+)
 
 // AppendStructured appends the event in the JSON format. What came in structured is appended byte for byte; what came in
 // binary mode is rendered, always to the same bytes: attributes in the order of Attributes, then data, whose bytes and
@@ -9,17 +12,7 @@ func (e *Event) AppendStructured(dst []byte) []byte {
 	if e.text != nil {
 		return append(dst, e.text...)
 	}
-	for i, a := range e.attrs {
-		if i == 0 {
-			dst = append(dst, '{')
-		} else {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, '"')
-		dst = append(dst, a.Name...)
-		dst = append(dst, '"', ':')
-		dst = appendAttribute(dst, a)
-	}
+	dst = e.appendAttributes(dst)
 	switch e.kind {
 	case DataJSON:
 		dst = append(append(dst, `,"data":`...), e.data...)
@@ -32,11 +25,21 @@ func (e *Event) AppendStructured(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-func appendAttribute(dst []byte, a Attribute) []byte {
-	if a.Kind == KindString {
-		return appendString(dst, a.Value)
+// appendAttributes appends the attributes as members, with the opening brace.
+func (e *Event) appendAttributes(dst []byte) []byte {
+	dst = append(dst, '{')
+	for i, a := range e.attrs {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), a.Name...), '"', ':')
+		if a.Kind == KindString {
+			dst = appendString(dst, a.Value)
+		} else {
+			dst = append(dst, a.Value...)
+		}
 	}
-	return append(dst, a.Value...)
+	return dst
 }
 
 // appendString appends s, which is valid UTF-8, as a JSON string with no more escapes than JSON asks for.
@@ -74,6 +77,9 @@ func (e *Event) Message() (h map[string][]string, payload []byte) {
 	if e.text != nil {
 		return map[string][]string{"Content-Type": {structuredType}}, e.text
 	}
+	if e.size()-len(e.data) > maxHeaderBytes {
+		return e.longMessage()
+	}
 	h = make(map[string][]string, len(e.attrs)+4) // the caller adds some of its own
 	values := make([]string, len(e.attrs))
 	for i, a := range e.attrs {
@@ -81,6 +87,20 @@ func (e *Event) Message() (h map[string][]string, payload []byte) {
 		h[headerPrefix+a.Name] = values[i : i+1 : i+1]
 	}
 	return h, e.data
+}
+
+// maxHeaderBytes is how many bytes of headers a stored event has at most. JetStream takes 65,535 bytes of them, of which
+// half is for what else travels with a message.
+const maxHeaderBytes = 32 << 10
+
+// headerLong is the header of an event in binary mode whose attributes are too long for headers: how many bytes of the
+// payload are its attributes in the JSON format. The rest is data.
+const headerLong = "Hookfleet-Attributes"
+
+func (e *Event) longMessage() (h map[string][]string, payload []byte) {
+	payload = append(e.appendAttributes(make([]byte, 0, e.size())), '}')
+	h = map[string][]string{headerLong: {strconv.Itoa(len(payload))}}
+	return h, append(payload, e.data...)
 }
 
 // size is how many bytes the event takes as it is stored.

@@ -33,11 +33,12 @@ func readHeaders(h map[string][]string) headers {
 	var out headers
 	for key, values := range h {
 		switch {
+		case len(values) == 0:
 		case hasPrefixFold(key, headerPrefix):
 			if out.ce == nil {
 				out.ce = make([]header, 0, len(h))
 			}
-			out.ce = append(out.ce, header{strings.ToLower(key[len(headerPrefix):]), values})
+			out.ce = append(out.ce, header{lower(key[len(headerPrefix):]), values})
 		case strings.EqualFold(key, "content-type"):
 			out.contentTypes = append(out.contentTypes, values...)
 		}
@@ -47,6 +48,25 @@ func readHeaders(h map[string][]string) headers {
 	})
 	return out
 }
+
+// lower is strings.ToLower for ASCII only: other letters are in no attribute name.
+func lower(s string) string {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] |= 0x20
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// rankExtension is the rank of all attributes that the specification does not define.
+const rankExtension = 8
 
 // rank puts the attributes of the specification in the order people write them in, and extensions behind.
 func rank(name string) int {
@@ -68,7 +88,7 @@ func rank(name string) int {
 	case "dataschema":
 		return 7
 	default:
-		return 8
+		return rankExtension
 	}
 }
 
@@ -100,70 +120,108 @@ func unsupported(detail string) error {
 	return &Invalid{Status: 415, Code: "unsupported_media_type", Faults: []Fault{{Pointer: "content-type", Detail: detail}}}
 }
 
-// readBinary makes an event of attributes in headers and its data.
-func (h *headers) readBinary(contentType string, data []byte) (*Event, error) {
-	a := attributes{prefix: headerPrefix}
+// readHTTPBinary reads an event in binary mode, whose Content-Type is its datacontenttype (HB-3).
+func (h *headers) readHTTPBinary(contentType string, data []byte) (*Event, error) {
+	a := h.read()
+	if a.seen.add("datacontenttype") {
+		a.mediaType(contentType)
+	} else {
+		a.fault("datacontenttype", "must be the Content-Type instead")
+	}
+	return a.binary(data)
+}
+
+// readNATSBinary reads an event in binary mode, whose ce-datacontenttype is its datacontenttype (NB-2), or else its
+// Content-Type, as producers send it that know HTTP better (NB-3).
+func (h *headers) readNATSBinary(contentType string, data []byte) (*Event, error) {
+	a := h.read()
+	if a.seen.add("datacontenttype") {
+		a.mediaType(contentType)
+	}
+	return a.binary(data)
+}
+
+// read reads the attributes.
+func (h *headers) read() *attributes {
+	a := &attributes{prefix: headerPrefix}
 	a.begin()
 	for _, c := range h.ce {
-		if !a.fresh(c.name) {
-			continue
+		if a.fresh(c.name) {
+			a.fromHeader(c)
 		}
-		a.fromHeader(c)
 	}
-	if contentType != "" {
-		a.set(Attribute{Name: "datacontenttype", Value: contentType})
-	}
-	a.require()
-	a.setData(data)
-	if err := a.invalid(); err != nil {
-		return nil, err
-	}
-	if a.event.size() > MaxEventBytes {
-		return nil, tooLarge("", "an event has at most 1,000,000 bytes")
-	}
-	return a.event, nil
+	return a
 }
 
 // fromHeader sets an attribute that came as a header.
 func (a *attributes) fromHeader(c header) {
-	value, wrong := "", "appears more than once"
-	if len(c.values) == 1 {
-		value, wrong = decodeHeader(c.values[0])
+	switch value, wrong := decodeHeader(c.values[0]); {
+	case len(c.values) > 1:
+		a.refuse(c.name, "appears more than once")
+	case c.name == "data":
+		a.refuse(c.name, "is no attribute name")
+	case wrong != "":
+		a.refuse(c.name, wrong)
+	default:
+		a.set(Attribute{Name: c.name, Value: value})
 	}
-	if c.name == "data" {
-		wrong = "is no attribute name"
-	}
-	if wrong != "" {
-		a.event.attrs = append(a.event.attrs, Attribute{Name: c.name})
-		a.fault(c.name, wrong)
-		return
-	}
-	a.set(Attribute{Name: c.name, Value: value})
 }
 
-// setData decides what the data of a message in binary mode is in JSON. It never changes a byte. Without a content type
-// it is looked at, which RFC 9110 (8.3) allows: JSON is JSON, as JF-7 has it, anything else is binary.
-func (a *attributes) setData(data []byte) {
+// mediaType sets datacontenttype from a Content-Type, if there is one.
+func (a *attributes) mediaType(contentType string) {
+	if contentType == "" {
+		return
+	}
+	at := Attribute{Name: "datacontenttype", Value: contentType}
+	a.event.put(at)
+	if wrong := at.wrong(); wrong != "" {
+		a.note(Fault{Pointer: "content-type", Detail: wrong})
+	}
+}
+
+// binary completes an event in binary mode.
+func (a *attributes) binary(data []byte) (*Event, error) {
+	a.require()
+	a.setBinaryData(data)
+	if err := a.invalid(); err != nil {
+		return nil, err
+	}
+	if a.event.size() > MaxEventBytes {
+		return nil, tooLarge("", eventTooLarge)
+	}
+	return a.event, nil
+}
+
+// setBinaryData decides what the data of a message in binary mode is in JSON. It never changes a byte. Without a content
+// type it is looked at, which RFC 9110 (8.3) allows: JSON is JSON, as JF-7 has it, anything else is binary.
+func (a *attributes) setBinaryData(data []byte) {
 	e := a.event
-	e.data = data[:len(data):len(data)]
+	if len(data) == 0 {
+		return
+	}
+	e.data, e.kind = data[:len(data):len(data)], DataBinary
 	switch {
-	case len(data) == 0:
-		e.data, e.kind = nil, DataNone
 	case e.contentType == "":
-		e.kind = DataBinary
 		if wrongJSON(data) == "" {
 			e.kind = DataJSON
 		}
 	case isJSONType(e.contentType):
 		e.kind = DataJSON
 		if wrong := wrongJSON(data); wrong != "" {
-			a.faults = append(a.faults, Fault{Pointer: "/data", Detail: "must be JSON, as the content type says: " + wrong})
+			a.note(Fault{Pointer: "/data", Detail: "must be JSON, as the content type says: " + wrong})
 		}
 	case isTextType(e.contentType) && utf8.Valid(data):
 		e.kind = DataText
-	default:
-		e.kind = DataBinary
 	}
+}
+
+// wrongJSON says why data is not JSON that can stand in an event; "" = it is.
+func wrongJSON(data []byte) string {
+	s := scanner{text: data}
+	if i := s.value(skipSpace(data, 0), 1); i >= 0 {
+		s.end(i)
+	}
+	return s.problem()
 }
 
 // contradiction compares copies of attributes in headers, which structured mode allows (HB-6), with the event. What
@@ -249,30 +307,4 @@ func encodedLen(s string) int {
 		}
 	}
 	return n
-}
-
-// readHTTPBinary reads an event in binary mode, whose Content-Type is its datacontenttype (HB-3).
-func (h *headers) readHTTPBinary(contentType string, data []byte) (*Event, error) {
-	if slices.ContainsFunc(h.ce, func(c header) bool { return c.name == "datacontenttype" }) {
-		return nil, &Invalid{Status: 422, Code: "invalid_event", Faults: []Fault{
-			{Pointer: "ce-datacontenttype", Detail: "must be the Content-Type"}}}
-	}
-	return h.readBinary(contentType, data)
-}
-
-// readNATSBinary reads an event in binary mode, whose ce-datacontenttype, or else Content-Type, is its datacontenttype.
-func (h *headers) readNATSBinary(contentType string, data []byte) (*Event, error) {
-	if slices.ContainsFunc(h.ce, func(c header) bool { return c.name == "datacontenttype" }) {
-		contentType = ""
-	}
-	return h.readBinary(contentType, data)
-}
-
-// wrongJSON says why data is not JSON that can stand in an event; "" = it is.
-func wrongJSON(data []byte) string {
-	s := scanner{text: data}
-	if i := s.value(skipSpace(data, 0), 1); i >= 0 {
-		s.end(i)
-	}
-	return s.wrong
 }

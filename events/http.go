@@ -2,7 +2,11 @@ package events
 
 import "net/http"
 
-const acceptedTypes = "must be " + structuredType + " or " + batchType + ", in UTF-8, or any type with ce-specversion and the other ce-* headers"
+// What is taken, for whoever sent something else.
+const (
+	takenByHTTP = "must be " + structuredType + " or " + batchType + ", in UTF-8, or any type beside ce-specversion and the other ce-* headers"
+	takenByNATS = "must be " + structuredType + ", in UTF-8, or any type beside ce-specversion and the other ce-* headers"
+)
 
 // ParseHTTP reads the event or events of an HTTP request: a batch, structured or binary mode, by the Content-Type (HB-2).
 // batch says that a batch was sent, also of none or one. The events keep body. Errors are *Invalid as of ParseStructured
@@ -16,14 +20,14 @@ func ParseHTTP(h http.Header, body []byte) (evts []*Event, batch bool, err error
 		return nil, false, err
 	case hasPrefixFold(contentType, batchStart):
 		if !isJSONFormat(contentType, batchType) {
-			return nil, true, unsupported(acceptedTypes)
+			return nil, true, unsupported(takenByHTTP)
 		}
 		evts, err = ParseBatch(body, DefaultBatchLimits())
 		return evts, true, err
 	case hasPrefixFold(contentType, structuredStart):
-		return one(hs.readStructured(contentType, body))
+		return one(hs.readStructured(contentType, body, takenByHTTP))
 	case !hs.isBinary():
-		return nil, false, unsupported(acceptedTypes)
+		return nil, false, unsupported(takenByHTTP)
 	default:
 		return one(hs.readHTTPBinary(contentType, body))
 	}
@@ -37,9 +41,9 @@ func one(e *Event, err error) ([]*Event, bool, error) {
 }
 
 // readStructured reads an event in structured mode; only the JSON format is known.
-func (h *headers) readStructured(contentType string, text []byte) (*Event, error) {
+func (h *headers) readStructured(contentType string, text []byte, taken string) (*Event, error) {
 	if !isJSONFormat(contentType, structuredType) {
-		return nil, unsupported(acceptedTypes)
+		return nil, unsupported(taken)
 	}
 	e, err := ParseStructured(text)
 	if err != nil {

@@ -1,8 +1,10 @@
 package events
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -27,12 +29,20 @@ func (s *scanner) fail(at int, wrong string) int {
 	return -1
 }
 
+// problem is what is wrong and where; "" = nothing.
+func (s *scanner) problem() string {
+	if s.wrong == "" {
+		return ""
+	}
+	return s.wrong + " at byte " + strconv.Itoa(s.at)
+}
+
 // unexpected fails at i, where something else had to be.
 func (s *scanner) unexpected(i int, wanted string) int {
 	if i >= len(s.text) {
-		return s.fail(len(s.text), "ends early, wanted "+wanted)
+		return s.fail(len(s.text), "ends where "+wanted+" was expected,")
 	}
-	return s.fail(i, "wanted "+wanted)
+	return s.fail(i, "expected "+wanted)
 }
 
 // skipSpace returns the first position from i that holds no JSON white space.
@@ -312,14 +322,14 @@ func unhex(c byte) (byte, bool) {
 
 // appendUnescaped appends what a string stands for; raw is what str accepted, without the quotes.
 func appendUnescaped(dst, raw []byte) []byte {
-	for i := 0; i < len(raw); {
-		if raw[i] != '\\' {
-			dst = append(dst, raw[i])
-			i++
-			continue
+	for i := 0; ; {
+		n := bytes.IndexByte(raw[i:], '\\')
+		if n < 0 {
+			return append(dst, raw[i:]...)
 		}
-		c := raw[i+1]
-		i += 2
+		dst = append(dst, raw[i:i+n]...)
+		c := raw[i+n+1]
+		i += n + 2
 		switch c {
 		case 'b':
 			c = '\b'
@@ -344,5 +354,4 @@ func appendUnescaped(dst, raw []byte) []byte {
 		}
 		dst = append(dst, c)
 	}
-	return dst
 }

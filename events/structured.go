@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ type member struct {
 // event twice. What is inside data is checked as JSON only: what its members are called is the producer's business.
 func ParseStructured(text []byte) (*Event, error) {
 	if len(text) > MaxEventBytes {
-		return nil, tooLarge("", "an event has at most 1,000,000 bytes")
+		return nil, tooLarge("", eventTooLarge)
 	}
 	p := parser{scanner: scanner{text: text}, attributes: attributes{prefix: "/"}}
 	i := p.readEvent(skipSpace(text, 0))
@@ -44,6 +45,8 @@ func ParseStructured(text []byte) (*Event, error) {
 	return p.event, nil
 }
 
+const eventTooLarge = "an event has at most 1,000,000 bytes"
+
 func tooLarge(pointer, detail string) *Invalid {
 	return &Invalid{Status: 413, Code: "too_large", Faults: []Fault{{Pointer: pointer, Detail: detail}}}
 }
@@ -51,8 +54,7 @@ func tooLarge(pointer, detail string) *Invalid {
 // err is what is wrong so far; bad JSON hides the rest.
 func (p *parser) err() error {
 	if p.wrong != "" {
-		detail := "byte " + strconv.Itoa(p.at) + ": " + p.wrong
-		return &Invalid{Status: 400, Code: "invalid_json", Faults: []Fault{{Detail: detail}}}
+		return &Invalid{Status: 400, Code: "invalid_json", Faults: []Fault{{Detail: p.problem()}}}
 	}
 	return p.invalid()
 }
@@ -62,7 +64,7 @@ func (p *parser) readEvent(i int) int {
 	p.begin()
 	p.data, p.base64 = member{}, member{}
 	if i < len(p.text) && p.text[i] != '{' {
-		p.faults = append(p.faults, Fault{Pointer: strings.TrimSuffix(p.prefix, "/"), Detail: "must be a JSON object"})
+		p.note(Fault{Pointer: strings.TrimSuffix(p.prefix, "/"), Detail: "must be a JSON object"})
 		return p.value(i, 0)
 	}
 	if i >= len(p.text) {
@@ -104,7 +106,7 @@ func (p *parser) member(i int) int {
 	if i = p.str(i); i < 0 {
 		return -1
 	}
-	m := member{name: p.unquote(start, i, p.escaped)}
+	m := member{name: asString(p.unquote(start, i, p.escaped))}
 	if m.start = p.colon(i); m.start < 0 {
 		return -1
 	}
@@ -113,35 +115,29 @@ func (p *parser) member(i int) int {
 		return -1
 	}
 	m.escaped = p.escaped
-	p.note(m)
+	p.keep(m)
 	return m.end
 }
 
 // unquote returns what the string between start and end, quotes included, stands for.
-func (p *parser) unquote(start, end int, escaped bool) string {
-	raw := p.text[start+1 : end-1]
+func (p *parser) unquote(start, end int, escaped bool) []byte {
+	raw := p.text[start+1 : end-1 : end-1]
 	if escaped {
 		raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
 	}
-	return unsafe.String(unsafe.SliceData(raw), len(raw))
+	return raw
 }
 
-// note keeps a member: data for later, when the content type is known, attributes at once.
-func (p *parser) note(m member) {
+// asString is b as a string without a copy: nobody changes the text of an event.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// keep keeps a member: data for later, when the content type is known, attributes at once.
+func (p *parser) keep(m member) {
 	switch m.name {
 	case "data_base64":
-		switch {
-		case p.base64.name != "":
-			p.fault(m.name, "appears more than once")
-		default:
-			p.base64 = m
-		}
+		p.once(&p.base64, m)
 	case "data":
-		if !p.seen.add(m.name) {
-			p.fault(m.name, "appears more than once")
-			return
-		}
-		p.data = m
+		p.once(&p.data, m)
 	default:
 		if p.fresh(m.name) {
 			p.attribute(m)
@@ -149,12 +145,21 @@ func (p *parser) note(m member) {
 	}
 }
 
+// once keeps data or data_base64.
+func (p *parser) once(kept *member, m member) {
+	if kept.name != "" {
+		p.fault(m.name, "appears more than once")
+		return
+	}
+	*kept = m
+}
+
 // attribute sets an attribute by its JSON type (JF-3). null is an absent attribute (JF-2).
 func (p *parser) attribute(m member) {
 	at := Attribute{Name: m.name}
 	switch c := p.text[m.start]; c {
 	case '"':
-		at.Value = p.unquote(m.start, m.end, m.escaped)
+		at.Value = asString(p.unquote(m.start, m.end, m.escaped))
 	case 'n':
 		return
 	case 't', 'f':
@@ -164,23 +169,16 @@ func (p *parser) attribute(m member) {
 			at.Value = "true"
 		}
 	case '{', '[':
-		p.seenWrong(m.name, "must be a string, an integer or a boolean")
+		p.refuse(m.name, "must be a string, an integer or a boolean")
 		return
 	default:
-		raw := p.text[m.start:m.end]
-		at.Kind, at.Value = KindInteger, unsafe.String(unsafe.SliceData(raw), len(raw))
-		if _, err := strconv.ParseInt(at.Value, 10, 32); err != nil {
-			p.seenWrong(m.name, "must be an integer of 32 bits, without fraction and exponent")
+		at.Kind, at.Value = KindInteger, asString(p.text[m.start:m.end])
+		if _, err := strconv.ParseInt(at.Value, 10, 32); err != nil && !isStringName(m.name) {
+			p.refuse(m.name, "must be an integer of 32 bits, without fraction and exponent")
 			return
 		}
 	}
 	p.set(at)
-}
-
-// seenWrong notes an attribute whose JSON type is none of an attribute's. It is there all the same: not "required".
-func (p *parser) seenWrong(name, detail string) {
-	p.event.attrs = append(p.event.attrs, Attribute{Name: name})
-	p.fault(name, detail)
 }
 
 // setData decides what data is, now that the content type is known.
@@ -200,12 +198,7 @@ func (p *parser) setData() {
 	case p.text[p.data.start] != '"':
 		p.fault("data", "must be a string, as datacontenttype is not JSON")
 	default:
-		e.data, e.kind = []byte(nil), DataText
-		raw := p.text[p.data.start+1 : p.data.end-1 : p.data.end-1]
-		if p.data.escaped {
-			raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
-		}
-		e.data = raw
+		e.data, e.kind = p.unquote(p.data.start, p.data.end, p.data.escaped), DataText
 	}
 }
 
@@ -218,13 +211,10 @@ func (p *parser) setBase64(m member) {
 		p.fault(m.name, "must be a string")
 		return
 	}
-	raw := p.text[m.start+1 : m.end-1]
-	if m.escaped {
-		raw = appendUnescaped(make([]byte, 0, len(raw)), raw)
-	}
+	raw := p.unquote(m.start, m.end, m.escaped)
 	data := make([]byte, strictBase64.DecodedLen(len(raw)))
 	n, err := strictBase64.Decode(data, raw)
-	if err != nil || strings.ContainsAny(unsafe.String(unsafe.SliceData(raw), len(raw)), "\r\n") { // which Decode skips
+	if err != nil || bytes.ContainsAny(raw, "\r\n") { // which Decode skips
 		p.fault(m.name, "must be standard base64 with padding")
 		return
 	}

@@ -1,6 +1,9 @@
 package events
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // The characters of RFC 3986, as bits of a table.
 const (
@@ -23,21 +26,17 @@ var uriChars = func() (t [256]uint8) {
 
 // isURIReference reports whether s is a URI or a relative reference (RFC 3986, 4.1). Only ASCII is.
 func isURIReference(s string) bool {
-	scheme, rest, ok := cutScheme(s)
-	if !ok {
-		// Without a scheme the first segment has no colon.
-		if first, _, _ := strings.Cut(s, "/"); strings.Contains(cutAny(first, "?#"), ":") {
-			return false
-		}
+	rest, ok := cutScheme(s)
+	if !ok && strings.Contains(cutAny(s, "/?#"), ":") { // without a scheme the first segment has no colon
+		return false
 	}
-	_ = scheme
-	return hierarchy(rest)
+	return isHierarchy(rest)
 }
 
 // isURI reports whether s is a URI with a scheme. A fragment may follow: schemas are commonly named by one.
 func isURI(s string) bool {
-	_, rest, ok := cutScheme(s)
-	return ok && hierarchy(rest)
+	rest, ok := cutScheme(s)
+	return ok && isHierarchy(rest)
 }
 
 // cutAny returns what is before the first of chars.
@@ -48,23 +47,24 @@ func cutAny(s, chars string) string {
 	return s
 }
 
-func cutScheme(s string) (scheme, rest string, ok bool) {
+// cutScheme takes the scheme and its colon off; ok is false, and rest is s, when there is none.
+func cutScheme(s string) (rest string, ok bool) {
 	for i := range len(s) {
 		c := s[i]
 		switch {
 		case c|0x20 >= 'a' && c|0x20 <= 'z':
-		case c == ':':
-			return s[:i], s[i+1:], i > 0
+		case i > 0 && c == ':':
+			return s[i+1:], true
 		case i > 0 && (c >= '0' && c <= '9' || c == '+' || c == '-' || c == '.'):
 		default:
-			return "", s, false
+			return s, false
 		}
 	}
-	return "", s, false
+	return s, false
 }
 
-// hierarchy checks what follows the scheme: authority, path, query, fragment.
-func hierarchy(s string) bool {
+// isHierarchy reports whether s may follow a scheme: authority, path, query, fragment.
+func isHierarchy(s string) bool {
 	s, fragment, _ := strings.Cut(s, "#")
 	s, query, _ := strings.Cut(s, "?")
 	if after, ok := strings.CutPrefix(s, "//"); ok {
@@ -97,7 +97,21 @@ func isAuthority(s string) bool {
 
 // isIPLiteral reports whether s may stand in brackets: an IPv6 address or a future form (v1.…).
 func isIPLiteral(s string) bool {
-	return s != "" && allIn(s, inUserinfo) && !strings.Contains(s, "%")
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.Is6() && addr.Zone() == ""
+	}
+	version, rest, ok := strings.Cut(s, ".")
+	return ok && len(version) > 1 && version[0]|0x20 == 'v' && isHex(version[1:]) &&
+		rest != "" && allIn(rest, inUserinfo) && !strings.Contains(rest, "%")
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if _, ok := unhex(s[i]); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // allIn reports whether s has only characters of a class and percent-encoded bytes.
