@@ -1,13 +1,184 @@
 package events
 
+import "strconv"
+
+// MaxSubscriptionBytes bounds the JSON of a subscription. 64 filters of 4 KiB are half of it; the store takes messages of
+// 1 MiB, and a record holds earlier versions too.
+const MaxSubscriptionBytes = 512 << 10
+
+const (
+	codeInvalidSubscription = "invalid_subscription"
+	statusInvalid           = 422
+)
+
 // DecodeSubscription reads a subscription from the JSON of the API, strictly, and fills in the defaults. tenant is whose
 // it is when it names none; "" means DefaultTenant. The id may be absent. Members of the contract that this release does
-// not have are refused, never ignored; status, which is read-only, is ignored, so that what GET answered can be PUT.
+// not have are refused, never ignored; status, which is read-only, is ignored, so that what GET answered can be PUT. A
+// member that is null is absent.
 //
 // A secret may be absent or a mask: KeepSecrets and MakeSecrets follow.
 //
 // The error is always an *Invalid: Status 400 with code invalid_json for what cannot be parsed, 413 with code too_large,
 // 422 with code invalid_subscription and all faults at once otherwise.
 func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscription, error) {
-	panic("not yet")
+	if len(text) > MaxSubscriptionBytes {
+		return nil, &Invalid{Status: 413, Code: "too_large", Faults: []Fault{
+			{Detail: "is larger than " + strconv.Itoa(MaxSubscriptionBytes) + " bytes"},
+		}}
+	}
+	root, err := parseDocument(text)
+	if err != nil {
+		return nil, err
+	}
+	d := subscriptionReader{s: defaultSubscription(tenant)}
+	d.subscription(root)
+	d.checkSink(policy)
+	if d.faults != nil {
+		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
+	}
+	return d.s, nil
+}
+
+func defaultSubscription(tenant string) *Subscription {
+	if tenant == "" {
+		tenant = DefaultTenant
+	}
+	return &Subscription{
+		Tenant: tenant, Protocol: ProtocolHTTP,
+		ProtocolSettings: ProtocolSettings{Method: MethodPost, ContentMode: ModeStructured},
+		Config:           DefaultDeliveryConfig(),
+	}
+}
+
+// subscriptionReader knows where in the document what is.
+type subscriptionReader struct {
+	document
+	s *Subscription
+}
+
+func (d *subscriptionReader) subscription(v *jsonValue) {
+	s := d.s
+	d.object(v, "", map[string]reader{
+		"id":               d.text(&s.ID, wrongID),
+		"tenant":           d.text(&s.Tenant, wrongID),
+		"description":      d.text(&s.Description, wrongDescription),
+		"paused":           d.boolean(&s.Paused),
+		"source":           d.text(&s.Source, wrongSource),
+		"types":            d.types,
+		"filters":          d.filters,
+		"sink":             d.text(&s.Sink, nothingWrong),
+		"sinkoverride":     d.later,
+		"protocol":         d.word(&s.Protocol, ProtocolHTTP),
+		"protocolsettings": d.protocolSettings,
+		"sinkcredential":   d.credential,
+		"config":           d.config,
+		"status":           d.ignore,
+	})
+}
+
+func (d *subscriptionReader) checkSink(policy SinkPolicy) {
+	if d.s.Sink == "" {
+		d.fault("/sink", "is required")
+		return
+	}
+	for _, why := range policy.Refuses(d.s.Sink) {
+		d.fault("/sink", "%s", why)
+	}
+}
+
+func (d *subscriptionReader) types(v *jsonValue, at string) {
+	d.array(v, at, maxTypes, func(v *jsonValue, at string) {
+		var typ string
+		d.text(&typ, wrongType)(v, at)
+		d.s.Types = append(d.s.Types, typ)
+	})
+}
+
+func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
+	p := &d.s.ProtocolSettings
+	d.object(v, at, map[string]reader{
+		"method":      d.word(&p.Method, MethodPost, "PUT", "PATCH", "GET"),
+		"contentmode": d.word(&p.ContentMode, ModeStructured, "binary", "batch", "data", "template"),
+		"signing":     d.signing,
+		"batch":       d.later, "headers": d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
+		"handshake": d.later, "tls": d.later, "proxy": d.later,
+	})
+}
+
+func (d *subscriptionReader) signing(v *jsonValue, at string) {
+	sg := &Signing{Scheme: SchemeStandardWebhooks}
+	d.s.ProtocolSettings.Signing = sg
+	d.object(v, at, map[string]reader{
+		"scheme": d.word(&sg.Scheme, SchemeStandardWebhooks, "ed25519", "hmac"),
+		"secret": d.secret(&sg.Secret, wrongSigningSecret),
+		"header": d.later, "hash": d.later, "encoding": d.later, "prefix": d.later,
+	})
+}
+
+// credential takes NONE, which is what is when there is none. Of another type only the type is faulted: its members are
+// right, this release just does not have them.
+func (d *subscriptionReader) credential(v *jsonValue, at string) {
+	kind := v.member("credentialtype")
+	switch {
+	case v.kind == jsonObject && kind == nil:
+		d.fault(at+"/credentialtype", "is required")
+	case kind != nil && kind.kind == jsonString && kind.text != "NONE":
+		d.word(new(string), "NONE", credentialTypes...)(kind, at+"/credentialtype")
+	default:
+		d.object(v, at, map[string]reader{"credentialtype": d.word(new(string), "NONE")})
+	}
+}
+
+// credentialTypes are those of API.md 3.3 that this release does not have.
+var credentialTypes = []string{"APIKEY", "PLAIN", "BEARER", "ACCESSTOKEN", "TOKENSERVER"}
+
+func (d *subscriptionReader) config(v *jsonValue, at string) {
+	c := &d.s.Config
+	d.object(v, at, map[string]reader{
+		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
+		"retry":       d.retry,
+		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
+		"responses":   d.later, "rate": d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"pause": d.later, "breaker": d.later,
+	})
+}
+
+func (d *subscriptionReader) retry(v *jsonValue, at string) {
+	r := &d.s.Config.Retry
+	d.object(v, at, map[string]reader{
+		"policy":        d.policy,
+		"initial":       d.duration(&r.Initial, minDelay, maxDelay),
+		"factor":        d.number(&r.Factor, 1, maxFactor),
+		"max":           d.duration(&r.Max, minDelay, maxDelay),
+		"schedule":      d.schedule,
+		"jitter":        d.number(&r.Jitter, 0, 1),
+		"maxattempts":   d.integer(&r.MaxAttempts, 1, maxAttempts),
+		"maxage":        d.duration(&r.MaxAge, 0, maxDelay),
+		"maxretryafter": d.duration(&r.MaxRetryAfter, 0, maxDelay),
+	})
+	if r.Policy == PolicySchedule && r.Schedule == nil {
+		r.Schedule = DefaultSchedule()
+	}
+}
+
+func (d *subscriptionReader) policy(v *jsonValue, at string) {
+	switch {
+	case !d.is(jsonString, v, at):
+	case v.text != PolicyExponential && v.text != PolicyFixed && v.text != PolicySchedule:
+		d.fault(at, "must be %s, %s or %s", PolicyExponential, PolicyFixed, PolicySchedule)
+	default:
+		d.s.Config.Retry.Policy = v.text
+	}
+}
+
+func (d *subscriptionReader) schedule(v *jsonValue, at string) {
+	r := &d.s.Config.Retry
+	if v.kind == jsonArray && len(v.items) == 0 {
+		d.fault(at, "must not be empty")
+	}
+	d.array(v, at, maxSchedule, func(v *jsonValue, at string) {
+		var delay Duration
+		d.duration(&delay, minDelay, maxDelay)(v, at)
+		r.Schedule = append(r.Schedule, delay)
+	})
 }

@@ -33,6 +33,13 @@ func DefaultRetryPolicy() RetryPolicy {
 	}
 }
 
+// DefaultSchedule is what the policy schedule follows when none is given (API.md 3).
+func DefaultSchedule() []Duration {
+	return []Duration{
+		Duration(5 * time.Second), Duration(5 * time.Minute), Duration(30 * time.Minute), Duration(2 * time.Hour),
+	}
+}
+
 // Delay is how long to wait after the attempt with this number (from 1) failed. random is uniform in [0, 1) and places
 // the delay within the jitter; 0.5 is the middle. It never overflows.
 func (p *RetryPolicy) Delay(attempt int, random float64) time.Duration {

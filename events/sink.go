@@ -1,5 +1,22 @@
 package events
 
+import (
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MaxSinkBytes bounds a sink's URL. Common servers and proxies take request lines of 8 KiB; half of it leaves room for
+// what placeholders will add.
+const MaxSinkBytes = 4096
+
+// noWebPorts are ports of services that no webhook runs on, and that could be made to act on the text of a request.
+var noWebPorts = []uint64{
+	21, 22, 23, 25, 53, 110, 111, 135, 139, 143, 389, 445, 465, 587, 636, 993, 995, 2049, 3306, 5432, 6379, 11211, 27017,
+}
+
 // SinkPolicy says which URLs are taken as sinks when a subscription is registered. Everything is checked again when
 // dialling; this check is there to tell a mistake early. The zero value takes https URLs of every host.
 type SinkPolicy struct {
@@ -11,9 +28,95 @@ type SinkPolicy struct {
 	HostDenied func(host string) (reason string, denied bool)
 }
 
-// Refuses returns what is wrong with raw as a sink, for people; nil when it is taken. Names are not resolved.
-func (p SinkPolicy) Refuses(raw string) []string { panic("not yet") }
+// Refuses returns what is wrong with raw as a sink, in words that complete "sink …"; none when it is taken (API.md 3,
+// "Refused when registered"). Names are not resolved.
+func (p SinkPolicy) Refuses(raw string) []string {
+	switch {
+	case len(raw) > MaxSinkBytes:
+		return []string{"is longer than " + strconv.Itoa(MaxSinkBytes) + " bytes"}
+	case strings.Contains(raw, "${"):
+		return []string{"has a placeholder, which is not supported yet"}
+	case strings.ContainsAny(raw, "{}"):
+		return []string{"has { or } outside a placeholder"}
+	case strings.ContainsFunc(raw, notInURL):
+		return []string{"has a space, a backslash or a control character"}
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Opaque != "" {
+		return []string{"is not an absolute URL"}
+	}
+	return slices.Concat(p.refusesScheme(u.Scheme), p.refusesHost(u), refusesPort(u), refusesRest(u, raw))
+}
+
+// notInURL are the runes that servers and clients read differently.
+func notInURL(r rune) bool { return r <= ' ' || r == '\\' || 0x7f <= r && r <= 0x9f }
+
+func (p SinkPolicy) refusesScheme(scheme string) []string {
+	switch {
+	case scheme == "https", scheme == "http" && p.PlainHTTP:
+		return nil
+	case scheme == "http":
+		return []string{"must be https: http is not allowed here (egress.plainhttp)"}
+	default:
+		return []string{"must be an https URL"}
+	}
+}
+
+func (p SinkPolicy) refusesHost(u *url.URL) []string {
+	host := u.Hostname()
+	if host == "" {
+		return []string{"has no host"}
+	}
+	if p.HostDenied == nil {
+		return nil
+	}
+	if why, denied := p.HostDenied(host); denied {
+		return []string{"has a host that is refused: " + why}
+	}
+	return nil
+}
+
+func refusesPort(u *url.URL) []string {
+	text := u.Port()
+	if text == "" && !strings.HasSuffix(u.Host, ":") {
+		return nil
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	switch {
+	case err != nil || port == 0:
+		return []string{"has a port that is not 1 to 65535"}
+	case slices.Contains(noWebPorts, port):
+		return []string{"has port " + text + ", where no web server listens"}
+	default:
+		return nil
+	}
+}
+
+func refusesRest(u *url.URL, raw string) (why []string) {
+	if u.User != nil {
+		why = append(why, "has user info: use a credential")
+	}
+	if strings.Contains(raw, "#") {
+		why = append(why, "has a fragment")
+	}
+	return why
+}
 
 // Origin returns scheme, host and port of a URL in one spelling: lower case, with the port, without the root's dot.
-// "" when raw is not an absolute URL.
-func Origin(raw string) string { panic("not yet") }
+// "" when raw is not an absolute URL of http or https.
+func Origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	port := u.Port()
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return ""
+	case port == "" && u.Scheme == "http":
+		port = "80"
+	case port == "":
+		port = "443"
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), port)
+}

@@ -15,10 +15,10 @@ const (
 
 // What a subscription may say in this release.
 const (
-	ProtocolHTTP          = "HTTP"
-	MethodPost            = "POST"
-	ModeStructured        = "structured"
-	SchemeStandardWebhook = "standardwebhooks"
+	ProtocolHTTP           = "HTTP"
+	MethodPost             = "POST"
+	ModeStructured         = "structured"
+	SchemeStandardWebhooks = "standardwebhooks"
 )
 
 // Subscription says which events go to which sink, and how.
