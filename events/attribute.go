@@ -76,19 +76,7 @@ func (a *attributes) fresh(name string) bool {
 
 // set adds an attribute with a fresh name.
 func (a *attributes) set(at Attribute) {
-	a.event.put(at)
-	if wrong := at.wrong(); wrong != "" {
-		a.fault(at.Name, wrong)
-	}
-}
-
-// refuse notes an attribute whose value cannot be read. It is there all the same, so not also "required".
-func (a *attributes) refuse(name, detail string) {
-	a.event.attrs = append(a.event.attrs, Attribute{Name: name})
-	a.fault(name, detail)
-}
-
-func (e *Event) put(at Attribute) {
+	e := a.event
 	switch at.Name {
 	case "id":
 		e.id = at.Value
@@ -106,6 +94,15 @@ func (e *Event) put(at Attribute) {
 		e.time = at.Value
 	}
 	e.attrs = append(e.attrs, at)
+	if wrong := at.wrong(); wrong != "" {
+		a.fault(at.Name, wrong)
+	}
+}
+
+// refuse notes an attribute whose value cannot be read. It is there all the same, so not also "required".
+func (a *attributes) refuse(name, detail string) {
+	a.event.attrs = append(a.event.attrs, Attribute{Name: name})
+	a.fault(name, detail)
 }
 
 // require names what is missing.

@@ -172,8 +172,13 @@ func (a *attributes) mediaType(contentType string) {
 	if contentType == "" {
 		return
 	}
-	at := Attribute{Name: "datacontenttype", Value: contentType}
-	a.event.put(at)
+	e, at := a.event, Attribute{Name: "datacontenttype", Value: contentType}
+	e.contentType = contentType
+	place := slices.IndexFunc(e.attrs, func(other Attribute) bool { return rank(other.Name) > rank(at.Name) })
+	if place < 0 {
+		place = len(e.attrs)
+	}
+	e.attrs = slices.Insert(e.attrs, place, at)
 	if wrong := at.wrong(); wrong != "" {
 		a.note(Fault{Pointer: "content-type", Detail: wrong})
 	}
