@@ -48,6 +48,8 @@ type Event struct {
 	attrs []Attribute // in order of appearance, specversion included
 
 	id, source, typ, subject, tenant, contentType, time string
+
+	owner string // the tenant of an event that names none: of the subject it was published to
 }
 
 // ID returns the attribute id.
@@ -62,8 +64,17 @@ func (e *Event) Type() string { return e.typ }
 // Subject returns the attribute subject; "" when absent.
 func (e *Event) Subject() string { return e.subject }
 
-// Tenant returns the extension attribute tenant; DefaultTenant when absent.
-func (e *Event) Tenant() string { return cmp.Or(e.tenant, DefaultTenant) }
+// Tenant returns the extension attribute tenant; when it is absent the tenant that Own gave, or DefaultTenant.
+func (e *Event) Tenant() string { return cmp.Or(e.tenant, e.owner, DefaultTenant) }
+
+// Own says whose the event is when it names no tenant itself, without adding an attribute to it. It returns false when
+// the event names another tenant. It is for the one who parsed the event, before others see it.
+func (e *Event) Own(tenant string) bool {
+	if e.tenant == "" {
+		e.owner = tenant
+	}
+	return e.Tenant() == tenant
+}
 
 // HasTenant reports whether the event names its tenant itself.
 func (e *Event) HasTenant() bool { return e.tenant != "" }

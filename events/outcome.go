@@ -29,12 +29,15 @@ func (s State) Ended() bool {
 // Outcome is what an attempt led to.
 type Outcome string
 
-// The outcomes of an attempt (API.md 3.4).
+// The outcomes of an attempt (API.md 3.4), and two that no attempt has: Cancelled ends a delivery before the next one,
+// Returned hands it back as it was, because our own process stops.
 const (
 	Delivered Outcome = "delivered"
 	Retry     Outcome = "retry"
 	Dead      Outcome = "dead"
 	Held      Outcome = "held"
+	Cancelled Outcome = "cancelled"
+	Returned  Outcome = "returned"
 )
 
 // Reason is why: a bounded set, used as it is for metric labels, log fields and the API.

@@ -65,6 +65,7 @@ func ParseDead(header nats.Header, payload []byte) (d *events.DeadLetter, raw []
 		if d.Payload, err = events.ParseNATS(header, payload); err != nil {
 			return nil, nil, fmt.Errorf("decode event of dead letter %s: %w", d.ID, err)
 		}
+		d.Payload.Own(d.Tenant)
 	}
 	return d, payload, nil
 }

@@ -64,6 +64,9 @@ func ParseWaiting(header nats.Header, payload []byte) (*Waiting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode event of delivery %s: %w", w.Delivery.ID, err)
 	}
+	if !e.Own(w.Delivery.Tenant) {
+		return nil, fmt.Errorf("event of delivery %s is not tenant %s's", w.Delivery.ID, w.Delivery.Tenant)
+	}
 	w.Event = e
 	return w, nil
 }

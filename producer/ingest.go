@@ -1,0 +1,257 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// maxSubject bounds the subject that an event's type becomes: a NATS protocol line is 4 KiB at most, with the reply
+// subject and the numbers in it.
+const maxSubject = 2048
+
+// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events.
+const maxRounds = 4
+
+// What callers of Accept branch on, besides *events.Invalid.
+var (
+	// ErrReuse: the id and source are known, with other data or attributes. The first is kept.
+	ErrReuse = errors.New("the id was used for another event of the source")
+	// ErrUnavailable: the events may or may not be stored; publishing them again is safe.
+	ErrUnavailable = errors.New("the events could not be stored")
+)
+
+// Receipt says that an event is durable.
+type Receipt struct {
+	ID        string `json:"id"`
+	Source    string `json:"source"`
+	Tenant    string `json:"tenant"`
+	Sequence  uint64 `json:"sequence"`
+	Duplicate bool   `json:"duplicate"` // it was stored before, at Sequence, and is not delivered again
+}
+
+// IngestDeps is what an Ingest works with.
+type IngestDeps struct {
+	JS      jetstream.JetStream
+	Writer  *stream.Writer
+	Batches *stream.Batches
+	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
+	Metrics prometheus.Registerer
+}
+
+// Ingest stores events.
+type Ingest struct {
+	js       jetstream.JetStream
+	writer   *stream.Writer
+	batches  *stream.Batches
+	admit    func(bytes int) error
+	accepted prometheus.Counter
+}
+
+// NewIngest makes an ingest. It starts nothing.
+func NewIngest(deps IngestDeps) *Ingest {
+	i := &Ingest{
+		js: deps.JS, writer: deps.Writer, batches: deps.Batches, admit: deps.Admit,
+		accepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookfleet_events_accepted_total", Help: "Events that are durable and were answered; duplicates not counted.",
+		}),
+	}
+	if i.admit == nil {
+		i.admit = func(int) error { return nil }
+	}
+	deps.Metrics.MustRegister(i.accepted)
+	return i
+}
+
+// Accept stores all of evts or none, and returns when they are durable, with a receipt for each in order. Errors are
+// *events.Invalid, ErrReuse, ErrUnavailable.
+func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, error) {
+	msgs, err := i.messages(evts)
+	if err != nil {
+		return nil, err
+	}
+	switch len(evts) {
+	case 0:
+		return []Receipt{}, nil
+	case 1:
+		r, err := i.acceptOne(ctx, evts[0], msgs[0])
+		return []Receipt{r}, err
+	default:
+		return i.acceptBatch(ctx, evts, msgs)
+	}
+}
+
+// messages builds what is stored, and asks for room.
+func (i *Ingest) messages(evts []*events.Event) ([]*nats.Msg, error) {
+	msgs := make([]*nats.Msg, len(evts))
+	var faults []events.Fault
+	size := 0
+	for n, e := range evts {
+		m := message(e)
+		if len(m.Subject) > maxSubject {
+			pointer := "/type"
+			if len(evts) > 1 {
+				pointer = fmt.Sprintf("/%d/type", n)
+			}
+			faults = append(faults, events.Fault{Pointer: pointer, Detail: "is too long"})
+		}
+		msgs[n] = m
+		size += m.Size()
+	}
+	if len(faults) > 0 {
+		return nil, &events.Invalid{Status: 422, Code: "invalid_event", Faults: faults}
+	}
+	if err := i.admit(size); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return msgs, nil
+}
+
+// message is the event as it is stored: in the mode and bytes it came in.
+func message(e *events.Event) *nats.Msg {
+	header, payload := e.Message()
+	h := make(nats.Header, len(header)+1)
+	for k, v := range header {
+		h[k] = v
+	}
+	h[nats.MsgIdHdr] = []string{e.MsgID()}
+	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: h, Data: payload}
+}
+
+func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (Receipt, error) {
+	ack, err := i.writer.Write(ctx, m, stream.Events)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return i.receipt(ctx, e, ack)
+}
+
+// receipt answers for one stored event; a duplicate must be the same event.
+func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack) (Receipt, error) {
+	r := Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: ack.Sequence, Duplicate: ack.Duplicate}
+	if !ack.Duplicate {
+		i.accepted.Inc()
+		return r, nil
+	}
+	same, err := isStored(ctx, i.js, e, ack.Sequence)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if !same {
+		return Receipt{}, fmt.Errorf("%w: %s of %s", ErrReuse, e.ID(), e.Source())
+	}
+	return r, nil
+}
+
+// isStored reports whether the event stored at sequence is e. What has been trimmed since is taken for the same.
+func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequence uint64) (bool, error) {
+	s, err := js.Stream(ctx, stream.Events)
+	if err != nil {
+		return false, fmt.Errorf("%w: look at the stream: %w", ErrUnavailable, err)
+	}
+	m, err := s.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: read event %d: %w", ErrUnavailable, sequence, err)
+	}
+	stored, err := events.ParseNATS(m.Header, m.Data)
+	if err != nil {
+		return false, nil //nolint:nilerr // what lies there is no event, so it is not this one
+	}
+	stored.Own(e.Tenant())
+	return stored.Same(e), nil
+}
+
+// acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
+// one of them is another event under the same id, nothing is stored.
+func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*nats.Msg) ([]Receipt, error) {
+	receipts := make([]Receipt, len(evts))
+	twins, fresh, err := twinsOf(evts, msgs)
+	if err != nil {
+		return nil, err
+	}
+	for range maxRounds {
+		first, err := i.storeFresh(ctx, msgs, fresh)
+		switch {
+		case err == nil:
+			for n, at := range fresh {
+				e := evts[at]
+				receipts[at] = Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: first + uint64(n)}
+			}
+			i.accepted.Add(float64(len(fresh)))
+			for at, twin := range twins {
+				receipts[at] = receipts[twin]
+				receipts[at].Duplicate = true
+			}
+			return receipts, nil
+		case !errors.Is(err, stream.ErrDuplicateInBatch):
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		if fresh, err = i.leaveOutKnown(ctx, evts, msgs, fresh, receipts); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: somebody else is storing the same events", ErrUnavailable)
+}
+
+func (i *Ingest) storeFresh(ctx context.Context, msgs []*nats.Msg, fresh []int) (first uint64, err error) {
+	if len(fresh) == 0 {
+		return 0, nil
+	}
+	batch := make([]*nats.Msg, len(fresh))
+	for n, at := range fresh {
+		batch[n] = msgs[at]
+	}
+	return i.batches.Write(ctx, stream.Events, batch)
+}
+
+// twinsOf finds the events that stand more than once in a batch: twins maps a later one to the first.
+func twinsOf(evts []*events.Event, msgs []*nats.Msg) (twins map[int]int, fresh []int, err error) {
+	first := make(map[string]int, len(evts))
+	twins = map[int]int{}
+	for at, e := range evts {
+		id := msgs[at].Header[nats.MsgIdHdr][0]
+		before, ok := first[id]
+		switch {
+		case !ok:
+			first[id] = at
+			fresh = append(fresh, at)
+		case !evts[before].Same(e):
+			return nil, nil, fmt.Errorf("%w: %s of %s, twice in the batch", ErrReuse, e.ID(), e.Source())
+		default:
+			twins[at] = before
+		}
+	}
+	return twins, fresh, nil
+}
+
+// leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
+// others.
+func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, msgs []*nats.Msg, fresh []int, receipts []Receipt) ([]int, error) {
+	var left []int
+	for _, at := range fresh {
+		sequence, err := i.batches.Probe(ctx, msgs[at])
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		if sequence == 0 {
+			left = append(left, at)
+			continue
+		}
+		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true})
+		if err != nil {
+			return nil, err
+		}
+		receipts[at] = r
+	}
+	return left, nil
+}

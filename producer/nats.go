@@ -1,0 +1,158 @@
+package producer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// maxChecks bounds the duplicates that are compared with what is stored at the same time.
+const maxChecks = 64
+
+// Responder answers publishers that speak NATS, as JetStream would.
+type Responder struct {
+	nc     *nats.Conn
+	ingest *Ingest
+	log    zerolog.Logger
+	checks chan struct{}
+}
+
+// NewResponder makes a responder. It starts nothing.
+func NewResponder(nc *nats.Conn, ingest *Ingest, log zerolog.Logger) *Responder {
+	return &Responder{nc: nc, ingest: ingest, log: log, checks: make(chan struct{}, maxChecks)}
+}
+
+// Run takes events until ctx ends; all API processes share them. What was taken by then is answered.
+func (r *Responder) Run(ctx context.Context) error {
+	var checking sync.WaitGroup
+	sub, err := r.nc.QueueSubscribe(stream.SubjectPublish+">", stream.QueueIngest, func(m *nats.Msg) { r.take(ctx, m, &checking) })
+	if err != nil {
+		return fmt.Errorf("listen for publishers: %w", err)
+	}
+	closed := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(closed) })
+	<-ctx.Done()
+	if err := sub.Drain(); err == nil {
+		<-closed
+	}
+	checking.Wait()
+	return nil
+}
+
+// take stores one event and answers when it is durable, without waiting here.
+func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGroup) {
+	e, err := parsePublished(m)
+	if err != nil {
+		r.refuse(m, err)
+		return
+	}
+	msgs, err := r.ingest.messages([]*events.Event{e})
+	if err != nil {
+		r.refuse(m, err)
+		return
+	}
+	checking.Add(1)
+	err = r.ingest.writer.Submit(msgs[0], stream.Events, func(ack stream.Ack, err error) {
+		if err != nil || !ack.Duplicate {
+			defer checking.Done()
+			r.stored(ctx, m, e, ack, err)
+			return
+		}
+		checking.Go(func() {
+			defer checking.Done()
+			r.checks <- struct{}{}
+			defer func() { <-r.checks }()
+			r.stored(ctx, m, e, ack, nil)
+		})
+	})
+	if err != nil {
+		checking.Done()
+		r.refuse(m, fmt.Errorf("%w: %w", ErrUnavailable, err))
+	}
+}
+
+func (r *Responder) stored(ctx context.Context, m *nats.Msg, e *events.Event, ack stream.Ack, err error) {
+	if err != nil {
+		r.refuse(m, fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return
+	}
+	receipt, err := r.ingest.receipt(context.WithoutCancel(ctx), e, ack)
+	if err != nil {
+		r.refuse(m, err)
+		return
+	}
+	r.answer(m, pubAck{Stream: stream.Events, Sequence: receipt.Sequence, Duplicate: receipt.Duplicate})
+}
+
+// pubAck is JetStream's answer to a publisher.
+type pubAck struct {
+	Error     *ackError `json:"error,omitempty"`
+	Stream    string    `json:"stream"`
+	Sequence  uint64    `json:"seq"`
+	Duplicate bool      `json:"duplicate,omitempty"`
+}
+
+// ackError is JetStream's error. The codes are HTTP's.
+type ackError struct {
+	Code        int    `json:"code"`
+	Description string `json:"description"`
+}
+
+func (r *Responder) refuse(m *nats.Msg, err error) {
+	code := 503
+	if invalid, ok := errors.AsType[*events.Invalid](err); ok {
+		code = 400
+		if invalid.Status == 413 {
+			code = 413
+		}
+	} else if errors.Is(err, ErrReuse) {
+		code = 409
+	}
+	r.answer(m, pubAck{Error: &ackError{Code: code, Description: err.Error()}, Stream: stream.Events})
+}
+
+func (r *Responder) answer(m *nats.Msg, a pubAck) {
+	if m.Reply == "" {
+		return // a plain publish does not want to know
+	}
+	body, err := json.Marshal(a)
+	if err == nil {
+		err = r.nc.Publish(m.Reply, body)
+	}
+	if err != nil {
+		r.log.Warn().Err(err).Msg("publisher not answered")
+	}
+}
+
+// parsePublished reads an event from hookfleet.publish.<tenant>.<type…>: both must agree with the event.
+func parsePublished(m *nats.Msg) (*events.Event, error) {
+	tenant, tokens, _ := strings.Cut(strings.TrimPrefix(m.Subject, stream.SubjectPublish), ".")
+	typ, ok := stream.DecodeType(tokens)
+	if !events.IsID(tenant) || !ok {
+		return nil, invalidSubject("is not hookfleet.publish.<tenant>.<type>, with bytes outside [A-Za-z0-9_-] as =HH")
+	}
+	e, err := events.ParseNATS(m.Header, m.Data)
+	if err != nil {
+		return nil, err
+	}
+	if !e.Own(tenant) {
+		return nil, invalidSubject("says tenant " + tenant + ", the event " + e.Tenant())
+	}
+	if e.Type() != typ {
+		return nil, invalidSubject("says another type than the event")
+	}
+	return e, nil
+}
+
+func invalidSubject(detail string) error {
+	return &events.Invalid{Status: 422, Code: "invalid_event", Faults: []events.Fault{{Pointer: "subject", Detail: detail}}}
+}

@@ -1,0 +1,170 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/registry"
+)
+
+// delivery is one delivery in a worker's hands, before its next attempt.
+type delivery struct {
+	events.Delivery
+	event *events.Event
+	entry *registry.Entry // as it is now; nil = the subscription is gone
+	lane  *lane
+}
+
+// number is the next attempt's.
+func (d *delivery) number() int { return d.Attempts + 1 }
+
+// deliver takes a delivery through one attempt: load → admit → render → send → classify. What it returns is a decision
+// that settle carries out; attempt is nil when no request was made. A panic is an outcome of this delivery alone.
+func (w *Worker) deliver(ctx context.Context, d *delivery) (verdict events.Verdict, attempt *events.Attempt) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error().Str(fieldDelivery, d.ID).Bytes("stack", debug.Stack()).Msgf("panic in a delivery: %v", p)
+			verdict = events.Verdict{Outcome: events.Dead, Reason: events.ReasonPanic}
+		}
+	}()
+	plan, verdict := w.load(d)
+	if plan == nil {
+		return verdict, nil
+	}
+	g, verdict := w.admit(ctx, d)
+	if g == nil {
+		return verdict, nil
+	}
+	start := time.Now()
+	answer := w.send(ctx, plan.render(d, start))
+	took := time.Since(start)
+	g.release(took)
+	if errors.Is(answer.err, context.Canceled) {
+		return events.Verdict{Outcome: events.Returned}, nil
+	}
+	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64())
+	return verdict, describe(d, plan, answer, verdict, start, took)
+}
+
+// load finds the subscription and what its requests look like. A nil plan comes with the verdict.
+func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
+	switch {
+	case d.entry == nil || d.ReplayOf == "" && d.Event.Sequence <= d.entry.Since:
+		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
+	case w.cancels.has(d.ID):
+		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
+	case expired(d, time.Now()):
+		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	}
+	p, err := w.plans.of(d.entry)
+	if err != nil {
+		w.log.Error().Err(err).Str(fieldSubscription, d.Subscription).Msg("subscription cannot be rendered")
+		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}
+	}
+	return p, events.Verdict{}
+}
+
+func expired(d *delivery, now time.Time) bool {
+	age := d.entry.Subscription.Config.Retry.MaxAge
+	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
+}
+
+// admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop. The gate holds
+// a permit that the caller releases.
+func (w *Worker) admit(ctx context.Context, d *delivery) (*gate, events.Verdict) {
+	if reason, closed := w.closed(d.entry); closed {
+		return nil, w.notNow(d, reason)
+	}
+	sub := d.entry.Subscription
+	g := w.gates.of(sub.ID)
+	rank, n := w.fleet.rank(sub.ID)
+	if g.acquire(ctx, share(sub.Config.Concurrency, rank, n), d.lane.patience()) {
+		return g, events.Verdict{}
+	}
+	if ctx.Err() != nil {
+		return nil, events.Verdict{Outcome: events.Returned}
+	}
+	return nil, w.notNow(d, events.ReasonConcurrency)
+}
+
+// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
+func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
+	if d.lane == w.held {
+		return events.Verdict{Outcome: events.Returned}
+	}
+	return events.Verdict{Outcome: events.Held, Reason: reason}
+}
+
+// closed reports whether nothing may be sent to the sink now, and why.
+func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
+	if entry.Subscription.Paused {
+		return events.ReasonPaused, true
+	}
+	h := w.registry.Health(entry.Subscription.ID)
+	switch h.State {
+	case registry.SinkPaused:
+		return events.ReasonPaused, true
+	case registry.SinkDisabled:
+		return events.ReasonDisabled, true
+	case registry.SinkHeld:
+		return h.Reason, time.Now().Before(h.Until)
+	default:
+		return events.ReasonNone, false
+	}
+}
+
+func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
+	response, err := w.egress.Do(ctx, r)
+	return answer{response, err}
+}
+
+// describe is what is kept of an attempt.
+func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
+	attempt := &events.Attempt{
+		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
+		Outcome: v.Outcome, Reason: v.Reason, URL: p.maskedURL,
+	}
+	if v.Outcome == events.Retry {
+		attempt.NextAt = v.NextAt.UTC()
+	}
+	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
+		_, attempt.Reason = judge(a) // the delivery's reason says that it ends, the attempt's what happened
+	}
+	if a.response != nil {
+		attempt.Status = a.response.Status
+		attempt.Response = keep(a.response)
+	} else if a.err != nil {
+		attempt.Response = &events.Response{Body: a.err.Error()}
+	}
+	return attempt
+}
+
+// What is kept of a response's header: enough to see what a partner's server said, bounded.
+const (
+	maxKeptHeaders     = 32
+	maxKeptHeaderBytes = 4 << 10
+)
+
+func keep(r *egress.Response) *events.Response {
+	kept := &events.Response{Body: string(r.Body)}
+	size := 0
+	for name, values := range r.Header {
+		if size += len(name) + len(values[0]); len(kept.Headers) == maxKeptHeaders || size > maxKeptHeaderBytes {
+			break
+		}
+		if kept.Headers == nil {
+			kept.Headers = make(map[string]string, len(r.Header))
+		}
+		kept.Headers[name] = values[0]
+	}
+	return kept
+}
+
+// String names a delivery in errors.
+func (d *delivery) String() string { return fmt.Sprintf("delivery %s attempt %d", d.ID, d.number()) }

@@ -1,0 +1,42 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// retry takes one delivery whose timer fired through its next attempt.
+func (w *Worker) retry(m *nats.Msg) { w.resume(m, w.due) }
+
+// resume takes a waiting delivery, from its timer or from HELD, through its next attempt.
+func (w *Worker) resume(m *nats.Msg, l *lane) {
+	from, ok := parseDelivered(m.Reply)
+	if !ok {
+		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
+		return
+	}
+	held := w.keeper.add(m.Reply)
+	defer w.keeper.remove(held)
+	w.finish(m, w.resumeOne(w.sends, m, from, l))
+}
+
+func (w *Worker) resumeOne(ctx context.Context, m *nats.Msg, from delivered, l *lane) error {
+	if w.stopping() || !l.take(ctx) {
+		return errReturned
+	}
+	defer l.give()
+	waiting, err := stream.ParseWaiting(m.Header, m.Data)
+	if err != nil {
+		return fmt.Errorf("message %d of %s: %w", from.Sequence, l.stream, err)
+	}
+	if err := w.registry.Fresh(ctx); err != nil {
+		return errReturned
+	}
+	entry, _ := w.registry.Lookup(waiting.Delivery.Subscription) // nil: deleted, the delivery is cancelled
+	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l}
+	return w.attempt(ctx, d, from, false)
+}

@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// How long a delivery may wait in a worker for its sink's turn before it goes to HELD. The longer it waits the longer it
+// keeps a slot from others; the shorter, the more often a busy but healthy sink's deliveries take the long way.
+const (
+	waitWhenBusy = 100 * time.Millisecond // few slots are free
+	waitWhenFree = time.Second            // all slots are free
+)
+
+// serviceWeight is the weight of the newest exchange in a sink's mean service time.
+const serviceWeight = 0.1
+
+// gate bounds the simultaneous sends to one sink, and knows whether waiting for it is worth while.
+type gate struct {
+	mu       sync.Mutex
+	limit    int // this worker's share
+	inflight int
+	waiting  []*waiter
+	service  time.Duration // mean time of an exchange
+	progress time.Time     // when a permit was last returned, or first taken
+}
+
+type waiter struct {
+	granted chan struct{}
+	gone    bool
+}
+
+// tryAcquire takes a permit if one is free.
+func (g *gate) tryAcquire(limit int, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit = limit
+	if g.inflight >= g.limit || len(g.waiting) > 0 {
+		return false
+	}
+	if g.inflight == 0 {
+		g.progress = now
+	}
+	g.inflight++
+	return true
+}
+
+// acquire takes a permit, waiting for at most patience, and not at all when the queue before it is expected to take
+// longer: false then. A worker without a share of the limit has no permits.
+func (g *gate) acquire(ctx context.Context, limit int, patience time.Duration) bool {
+	now := time.Now()
+	if g.tryAcquire(limit, now) {
+		return true
+	}
+	w, ok := g.enqueue(now, patience)
+	if !ok {
+		return false
+	}
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case <-w.granted:
+		return true
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return g.leave(w)
+}
+
+func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.limit <= 0 || g.expect(now) > patience {
+		return nil, false
+	}
+	w := &waiter{granted: make(chan struct{})}
+	g.waiting = append(g.waiting, w)
+	if g.inflight < g.limit {
+		g.grant(now)
+	}
+	return w, true
+}
+
+// expect is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
+// exchange takes, or as long as the sink has been silent.
+func (g *gate) expect(now time.Time) time.Duration {
+	rounds := len(g.waiting)/g.limit + 1
+	return time.Duration(rounds) * max(g.service, now.Sub(g.progress))
+}
+
+// leave gives up waiting. It returns true when the permit came all the same.
+func (g *gate) leave(w *waiter) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-w.granted:
+		return true
+	default:
+		w.gone = true
+		return false
+	}
+}
+
+// release returns a permit after an exchange that took this long.
+func (g *gate) release(took time.Duration) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inflight--
+	g.progress = now
+	if g.service == 0 {
+		g.service = took
+	} else {
+		g.service += time.Duration(serviceWeight * float64(took-g.service))
+	}
+	g.grant(now)
+}
+
+// grant hands free permits to those who wait, in order. The caller holds mu.
+func (g *gate) grant(now time.Time) {
+	for g.inflight < g.limit && len(g.waiting) > 0 {
+		w := g.waiting[0]
+		g.waiting = g.waiting[1:]
+		if w.gone {
+			continue
+		}
+		if g.inflight == 0 {
+			g.progress = now
+		}
+		g.inflight++
+		close(w.granted)
+	}
+	if len(g.waiting) == 0 {
+		g.waiting = nil
+	}
+}
+
+// idle reports whether nobody uses or awaits the gate.
+func (g *gate) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inflight == 0 && len(g.waiting) == 0
+}
+
+// gates are the gates of all sinks that this worker sends to.
+type gates struct {
+	mu  sync.RWMutex
+	all map[string]*gate
+}
+
+func newGates() *gates { return &gates{all: map[string]*gate{}} }
+
+func (g *gates) of(subscription string) *gate {
+	g.mu.RLock()
+	one, ok := g.all[subscription]
+	g.mu.RUnlock()
+	if ok {
+		return one
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if one, ok = g.all[subscription]; !ok {
+		one = &gate{}
+		g.all[subscription] = one
+	}
+	return one
+}
+
+// forget drops the gate of a subscription that is gone.
+func (g *gates) forget(subscription string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if one, ok := g.all[subscription]; ok && one.idle() {
+		delete(g.all, subscription)
+	}
+}
+
+// patience is how long a delivery may wait for its sink's turn when so many of the slots are free.
+func patience(free, slots int) time.Duration {
+	share := float64(max(free, 0)) / float64(max(slots, 1))
+	return max(waitWhenBusy, time.Duration(share*float64(waitWhenFree)))
+}
+
+// share is the part of a fleet-wide limit that the worker of this rank (from 0) has among n: at least one for as many
+// workers as the limit has, and nothing for the rest, who pass on to HELD.
+func share(limit, rank, n int) int {
+	if n <= 1 {
+		return limit
+	}
+	part := limit / n
+	if rank < limit%n {
+		part++
+	}
+	return part
+}

@@ -1,0 +1,235 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// Bounds of draining held deliveries.
+const (
+	maxDrains       = 64                     // sinks that one worker drains at a time: each costs a consumer
+	drainLook       = 250 * time.Millisecond // how often the owner looks which gates have opened
+	drainIdleLook   = 100 * time.Millisecond // how often a drain looks whether it is done
+	drainInactivity = 30 * time.Second       // when the broker removes the consumer of a drain that died
+	// justHeld is how long a worker watches over the backlog mark after it held something: the owner may have cleared the
+	// mark before it saw the message.
+	justHeld = 10 * time.Second
+)
+
+// backlogs remembers for which subscriptions this worker held something just now.
+type backlogs struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (b *backlogs) held(subscription string) {
+	b.mu.Lock()
+	b.last[subscription] = time.Now()
+	b.mu.Unlock()
+}
+
+// recent returns the subscriptions that were held for lately, and forgets the others.
+func (b *backlogs) recent(now time.Time) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []string
+	for id, at := range b.last {
+		if now.Sub(at) > justHeld {
+			delete(b.last, id)
+		} else {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// drainAll drains the held queues of the sinks that this worker owns, as their gates open, until ctx ends.
+func (w *Worker) drainAll(ctx context.Context) error {
+	var drains sync.WaitGroup
+	defer drains.Wait()
+	var mu sync.Mutex
+	running := map[string]bool{}
+	tick := time.NewTicker(drainLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		w.watchBacklogs(ctx)
+		for id := range w.registry.Backlogged() {
+			mu.Lock()
+			start := !running[id] && len(running) < maxDrains && w.mayDrain(id)
+			if start {
+				running[id] = true
+			}
+			mu.Unlock()
+			if !start {
+				continue
+			}
+			drains.Go(func() {
+				if err := w.drain(ctx, id); err != nil && ctx.Err() == nil {
+					w.log.Warn().Err(err).Str(fieldSubscription, id).Msg("held deliveries not drained; trying again")
+				}
+				mu.Lock()
+				delete(running, id)
+				mu.Unlock()
+			})
+		}
+	}
+}
+
+// watchBacklogs marks again what this worker held lately and the owner cleared meanwhile.
+func (w *Worker) watchBacklogs(ctx context.Context) {
+	for _, id := range w.backlogs.recent(time.Now()) {
+		if err := w.markBacklog(ctx, id); err != nil && ctx.Err() == nil {
+			w.log.Warn().Err(err).Msg("backlog not marked; trying again")
+		}
+	}
+}
+
+// mayDrain reports whether this worker should drain a sink's held queue now. What belongs to a deleted subscription is
+// drained too, into cancels.
+func (w *Worker) mayDrain(id string) bool {
+	if !w.fleet.owns(id) {
+		return false
+	}
+	entry, ok := w.registry.Lookup(id)
+	if !ok {
+		return true
+	}
+	_, closed := w.closed(entry)
+	return !closed
+}
+
+// drain brings a sink's held deliveries back, oldest first, until there are none, the gate closes, another worker owns
+// the sink, or ctx ends. What it has in flight ends before it gives the consumer up: a late ack on a deleted consumer is
+// silently lost.
+func (w *Worker) drain(ctx context.Context, id string) error {
+	consumer := "held-" + id
+	slots := w.drainSlots(id)
+	_, err := w.js.CreateOrUpdateConsumer(ctx, stream.HeldName, jetstream.ConsumerConfig{
+		Name: consumer, FilterSubject: stream.SubjectHeld + id + ".>", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: slots, InactiveThreshold: drainInactivity,
+	})
+	if err != nil {
+		return fmt.Errorf("make consumer %s: %w", consumer, err)
+	}
+	pull, stop := context.WithCancel(ctx)
+	defer stop()
+	var p *puller
+	p = newPuller(w.nc, w.log, stream.HeldName, consumer, slots, func(m *nats.Msg) {
+		defer p.release()
+		w.unhold(m, id, stop)
+	})
+	var watching sync.WaitGroup
+	var empty bool
+	watching.Go(func() { empty = w.watchDrain(pull, id, consumer, stop) })
+	err = p.run(pull)
+	stop()
+	watching.Wait()
+	err = errors.Join(err, w.dropConsumer(ctx, consumer))
+	if empty {
+		err = errors.Join(err, w.clearBacklog(ctx, id))
+	}
+	return err
+}
+
+// drainSlots is how many held deliveries of a sink are in hand at a time: twice what may be sent, so that the next ones
+// are here when a send ends.
+func (w *Worker) drainSlots(id string) int {
+	limit := cap(w.held.slots)
+	if entry, ok := w.registry.Lookup(id); ok {
+		rank, n := w.fleet.rank(id)
+		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
+	}
+	return max(limit, 1)
+}
+
+// unhold takes one held delivery through its next attempt. What may not be sent now stays where it is, and ends the drain.
+func (w *Worker) unhold(m *nats.Msg, id string, stop func()) {
+	from, ok := parseDelivered(m.Reply)
+	if !ok {
+		return
+	}
+	held := w.keeper.add(m.Reply)
+	defer w.keeper.remove(held)
+	if !w.mayDrain(id) {
+		stop()
+		return
+	}
+	err := w.resumeOne(w.sends, m, from, w.held)
+	if errors.Is(err, errReturned) {
+		if w.stopping() || !w.mayDrain(id) {
+			stop()
+		}
+		return // it comes again when the consumer is made anew, or after its AckWait
+	}
+	w.finish(m, err)
+}
+
+// watchDrain ends a drain that is done (true) or may not go on (false).
+func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func()) (empty bool) {
+	defer stop()
+	tick := time.NewTicker(drainIdleLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+		if !w.mayDrain(id) {
+			return false
+		}
+		look, cancel := context.WithTimeout(ctx, settleTimeout)
+		state, err := readConsumer(look, w.nc, stream.HeldName, consumer)
+		cancel()
+		if err == nil && state.NumPending == 0 && state.NumAckPending == 0 {
+			return true
+		}
+	}
+}
+
+func (w *Worker) dropConsumer(ctx context.Context, consumer string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := w.nc.FlushWithContext(ctx); err != nil { // our acks first
+		return fmt.Errorf("flush the acks of %s: %w", consumer, err)
+	}
+	err := w.js.DeleteConsumer(ctx, stream.HeldName, consumer)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("drop consumer %s: %w", consumer, err)
+	}
+	return nil
+}
+
+// clearBacklog takes the mark off, and puts it back when something was held meanwhile.
+func (w *Worker) clearBacklog(ctx context.Context, id string) error {
+	err := w.registry.SetHealth(ctx, id, func(h *registry.Health) bool {
+		changed := h.Backlog
+		h.Backlog = false
+		return changed
+	})
+	if err != nil {
+		return fmt.Errorf("clear backlog of %s: %w", id, err)
+	}
+	n, err := w.waitlist.CountHeld(ctx, id)
+	if err != nil {
+		return fmt.Errorf("count held of %s: %w", id, err)
+	}
+	if n > 0 {
+		return w.markBacklog(ctx, id)
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// settleTimeout bounds one write of settling, also when we are told to stop meanwhile: what was sent must be recorded.
+const settleTimeout = 10 * time.Second
+
+// errReturned says that a delivery was handed back uncounted; its message must not be acknowledged.
+var errReturned = errors.New("handed back")
+
+// settle carries out a verdict in the durable order: the record, then the timer, the held delivery or the dead letter,
+// each confirmed by the broker. Only when it returns nil may the message be acknowledged. A crash between repeats, and
+// never loses.
+func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) error {
+	if v.Outcome == events.Returned {
+		return errReturned
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	w.metrics.settled(d, v, attempt)
+	w.report(d, v, attempt)
+	w.judgeSink(ctx, d, v, attempt)
+	switch v.Outcome {
+	case events.Delivered:
+		return w.record(ctx, d, events.StateDelivered, v, attempt)
+	case events.Retry:
+		if err := w.record(ctx, d, events.StateRetrying, v, attempt); err != nil {
+			return err
+		}
+		return w.setTimer(ctx, d)
+	case events.Held:
+		if err := w.record(ctx, d, events.StateHeld, v, attempt); err != nil {
+			return err
+		}
+		return w.hold(ctx, d)
+	case events.Dead:
+		if err := w.record(ctx, d, events.StateDead, v, attempt); err != nil {
+			return err
+		}
+		return w.bury(ctx, d, attempt)
+	case events.Cancelled:
+		return w.record(ctx, d, events.StateCancelled, v, attempt)
+	case events.Returned:
+		return errReturned
+	default:
+		return fmt.Errorf("%s: unknown outcome %q", d, v.Outcome)
+	}
+}
+
+// record writes the history record and moves the delivery on: what is stored next carries the new count.
+func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v events.Verdict, attempt *events.Attempt) error {
+	first := d.Record == 0
+	if attempt != nil {
+		d.Attempts = attempt.Number
+	}
+	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
+	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
+	if state.Ended() {
+		r.EndedAt = time.Now().UTC()
+	}
+	ack, err := w.records.Write(ctx, stream.RecordMessage(&r), "")
+	if err != nil {
+		return fmt.Errorf("record %s: %w", d, err)
+	}
+	d.Record = ack.Sequence
+	return nil
+}
+
+func (w *Worker) setTimer(ctx context.Context, d *delivery) error {
+	msg, err := d.waiting().TimerMessage()
+	if err != nil {
+		return err
+	}
+	if _, err := w.waits.Write(ctx, msg, stream.Retries); err != nil {
+		return fmt.Errorf("set timer of %s: %w", d, err)
+	}
+	return nil
+}
+
+// hold puts the delivery into its sink's held queue, and says that there is one. Being there already is as good.
+func (w *Worker) hold(ctx context.Context, d *delivery) error {
+	msg, err := d.waiting().HeldMessage()
+	if err != nil {
+		return err
+	}
+	if _, err := w.waits.Write(ctx, msg, stream.HeldName); err != nil && !errors.Is(err, stream.ErrExists) {
+		return fmt.Errorf("hold %s: %w", d, err)
+	}
+	w.backlogs.held(d.Subscription)
+	return w.markBacklog(ctx, d.Subscription)
+}
+
+func (w *Worker) markBacklog(ctx context.Context, subscription string) error {
+	if w.registry.Health(subscription).Backlog {
+		return nil
+	}
+	err := w.registry.SetHealth(ctx, subscription, func(h *registry.Health) bool {
+		changed := !h.Backlog
+		h.Backlog = true
+		return changed
+	})
+	if err != nil {
+		return fmt.Errorf("mark backlog of %s: %w", subscription, err)
+	}
+	return nil
+}
+
+func (w *Worker) bury(ctx context.Context, d *delivery, attempt *events.Attempt) error {
+	letter := &events.DeadLetter{Delivery: d.Delivery, LastAttempt: attempt, DeadAt: time.Now(), Payload: d.event}
+	msg, err := stream.DeadMessage(letter, nil, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := w.waits.Write(ctx, msg, stream.DeadName); err != nil {
+		return fmt.Errorf("dead letter of %s: %w", d, err)
+	}
+	return nil
+}
+
+// buryInvalid settles what lies in the event stream and is no event: a dead letter without subscription.
+func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	letter := &events.DeadLetter{
+		Delivery: events.Delivery{
+			ID: events.DeliveryID(from.Sequence, string(events.ReasonInvalidEvent), 0), Tenant: tenantOf(m.Subject),
+			Event: events.EventRef{Sequence: from.Sequence}, CreatedAt: from.Stored.UTC(), Reason: events.ReasonInvalidEvent,
+		},
+		DeadAt: time.Now(),
+	}
+	w.log.Warn().Err(cause).Uint64("sequence", from.Sequence).Msg("invalid event in the stream")
+	msg, err := stream.DeadMessage(letter, m.Header, m.Data)
+	if err != nil {
+		return err
+	}
+	if _, err := w.waits.Write(ctx, msg, stream.DeadName); err != nil {
+		return fmt.Errorf("dead letter of event %d: %w", from.Sequence, err)
+	}
+	w.metrics.dead(events.ReasonInvalidEvent)
+	return nil
+}
+
+// judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
+// die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent.
+func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) {
+	if attempt != nil {
+		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
+	}
+	var change func(h *registry.Health) bool
+	switch {
+	case v.Disable:
+		change = disableSink
+	case v.HoldFor > 0:
+		until := time.Now().Add(v.HoldFor).UTC()
+		change = func(h *registry.Health) bool { return holdSink(h, until) }
+	default:
+		return
+	}
+	if err := w.registry.SetHealth(ctx, d.Subscription, change); err != nil {
+		w.log.Error().Err(err).Str(fieldSubscription, d.Subscription).Msg("state of the sink not stored")
+	}
+}
+
+func disableSink(h *registry.Health) bool {
+	if h.State == registry.SinkDisabled {
+		return false
+	}
+	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, events.ReasonGone, time.Now().UTC(), time.Time{}
+	return true
+}
+
+// holdSink holds a sink until then, unless it is stopped or held longer already.
+func holdSink(h *registry.Health, until time.Time) bool {
+	stopped := h.State == registry.SinkDisabled || h.State == registry.SinkPaused
+	if stopped || h.State == registry.SinkHeld && !h.Until.Before(until) {
+		return false
+	}
+	if h.State != registry.SinkHeld {
+		h.Since = time.Now().UTC()
+	}
+	h.State, h.Reason, h.Until = registry.SinkHeld, events.ReasonThrottled, until
+	return true
+}
+
+func (d *delivery) waiting() *stream.Waiting {
+	return &stream.Waiting{Delivery: d.Delivery, Event: d.event}
+}
+
+// finish answers the broker about a message, once all of its deliveries are settled: this is the only ack. What was
+// handed back goes to another worker at once; what failed to settle comes again after its AckWait.
+func (w *Worker) finish(m *nats.Msg, err error) {
+	switch {
+	case err == nil:
+		err = w.nc.Publish(m.Reply, nil)
+	case errors.Is(err, errReturned):
+		err = w.nc.Publish(m.Reply, nak)
+	}
+	if err != nil {
+		w.log.Error().Err(err).Str("subject", m.Subject).Msg("not settled; it will come again")
+	}
+}

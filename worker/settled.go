@@ -1,0 +1,181 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// settledMargin is read before the time from which records matter: clocks of stored messages are the broker's own, so
+// this only covers what was under way.
+const settledMargin = 30 * time.Second
+
+// settledIdle is how long the set is kept after it was last asked. It is large only while something went wrong.
+const settledIdle = time.Minute
+
+// mark is what the history says of a delivery: its newest record.
+type mark struct {
+	state    events.State
+	attempts int
+	record   uint64
+}
+
+// settled knows what was recorded of deliveries whose messages came again. The broker writes its consumers' state every
+// 100 ms, so a kill gives back what was acknowledged last, most of it not flagged as redelivered. The history tells what
+// of that is settled, and it is not sent again.
+type settled struct {
+	history *stream.History
+	seed    maphash.Seed
+
+	mu     sync.Mutex
+	seen   map[uint64]mark // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
+	from   time.Time       // records since then are in seen; zero = none
+	next   uint64          // first ATTEMPTS sequence that is not read yet
+	used   time.Time
+	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
+}
+
+func newSettled(h *stream.History) *settled {
+	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, fences: map[string]uint64{}}
+}
+
+// fence says that every message of the stream up to sequence may have been settled before we came.
+func (s *settled) fence(streamName string, sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fences[streamName] = max(s.fences[streamName], sequence)
+}
+
+// suspect reports whether a message may have been settled before.
+func (s *settled) suspect(streamName string, from delivered) bool {
+	if from.Times > 1 {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return from.Sequence <= s.fences[streamName]
+}
+
+// load reads the history since from, for everything that is asked for later.
+func (s *settled) load(ctx context.Context, from time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cover(ctx, from)
+}
+
+// cover extends what is in memory back to from, and forward to now. The caller holds mu: who else asks needs it too.
+func (s *settled) cover(ctx context.Context, from time.Time) error {
+	s.used = time.Now()
+	var last uint64
+	var err error
+	if s.from.IsZero() || from.Before(s.from) {
+		clear(s.seen)
+		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), s.add)
+		s.from = from
+	} else {
+		last, err = s.history.SettledFrom(ctx, s.next, s.add)
+	}
+	if err != nil {
+		s.from = time.Time{}
+		return fmt.Errorf("read the history: %w", err)
+	}
+	s.next = max(s.next, last+1)
+	return nil
+}
+
+func (s *settled) add(id string, state events.State, attempts int, record uint64) {
+	s.seen[maphash.String(s.seed, id)] = mark{state, attempts, record}
+}
+
+// lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
+func (s *settled) lookup(ctx context.Context, id string, since time.Time, again bool) (mark, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Below the fence only what was recorded before we connected matters, and that is loaded. A message that is handed
+	// out again may have been recorded by a worker that died just now: read on.
+	if again || s.from.IsZero() || since.Before(s.from) {
+		if err := s.cover(ctx, earlier(since, s.from)); err != nil {
+			return mark{}, false, err
+		}
+	}
+	s.used = time.Now()
+	m, ok := s.seen[maphash.String(s.seed, id)]
+	return m, ok, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.IsZero() || a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// shrink frees the memory when nobody has asked for a while.
+func (s *settled) shrink(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.seen) > 0 && now.Sub(s.used) > settledIdle {
+		s.seen, s.from = map[uint64]mark{}, time.Time{}
+	}
+}
+
+// resumed settles a delivery whose message came again, as far as it is settled. done says that nothing is left to do for
+// this message. What is recorded and lacks its timer, held message or dead letter gets it: we were killed between.
+func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first bool) (done bool, err error) {
+	// A retry or held delivery was recorded shortly before its message was acknowledged, never before it was stored.
+	since := from.Stored
+	m, ok, err := w.settled.lookup(ctx, d.ID, since, from.Times > 1)
+	if err != nil || !ok {
+		return false, err
+	}
+	if !first && m.attempts <= d.Attempts && !m.state.Ended() && m.state != events.StateHeld {
+		return false, nil // the record that made this very message
+	}
+	d.Attempts, d.Record = m.attempts, m.record
+	switch m.state {
+	case events.StateDelivered, events.StateCancelled, events.StateSkipped:
+		return true, nil
+	case events.StateDead:
+		return true, w.restoreDead(ctx, d)
+	default:
+		return w.restoreWaiting(ctx, d)
+	}
+}
+
+// restoreWaiting makes sure that a delivery which is recorded as retrying or held waits somewhere.
+func (w *Worker) restoreWaiting(ctx context.Context, d *delivery) (done bool, err error) {
+	_, place, _, ok, err := w.waitlist.LookupWaiting(ctx, d.Subscription, d.ID)
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", d, err)
+	}
+	if ok && place != d.lane.place {
+		return true, nil
+	}
+	if ok && d.lane.place != "" {
+		return false, nil // it waits right here: go on with it
+	}
+	d.NextAt = time.Now()
+	return true, w.setTimer(ctx, d)
+}
+
+// restoreDead makes sure that a delivery which is recorded as dead has its dead letter.
+func (w *Worker) restoreDead(ctx context.Context, d *delivery) error {
+	record, attempts, ok, err := w.settled.history.Find(ctx, d.ID)
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", d, err)
+	}
+	if !ok || record.State != events.StateDead {
+		return nil // replayed or deleted since
+	}
+	d.Delivery = record.Delivery
+	var last *events.Attempt
+	if n := len(attempts); n > 0 {
+		last = &attempts[n-1]
+	}
+	return w.bury(ctx, d, last)
+}

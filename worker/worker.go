@@ -1,0 +1,301 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// Keys of log fields.
+const (
+	fieldDelivery     = "delivery"
+	fieldSubscription = "subscription"
+)
+
+// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency.
+const maxAckPending = 20_000
+
+// housekeeping is how often the worker looks after what it keeps in memory.
+const housekeeping = 15 * time.Second
+
+// Config bounds a worker.
+type Config struct {
+	Concurrency int           // simultaneous sends, worker.concurrency
+	Grace       time.Duration // how long attempts in flight may go on after the end was asked for
+}
+
+// DefaultConfig is what API.md 6 says: 512 sends; a stop within 30 s leaves 5 s for what comes after the attempts.
+func DefaultConfig() Config { return Config{Concurrency: 512, Grace: 20 * time.Second} }
+
+// Validate names everything that is wrong.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Concurrency < 4 || c.Concurrency > 16384 {
+		errs = append(errs, fmt.Errorf("worker.concurrency: %d is not within 4 and 16384", c.Concurrency))
+	}
+	if c.Grace <= 0 {
+		errs = append(errs, fmt.Errorf("grace: %s is not positive", c.Grace))
+	}
+	return errors.Join(errs...)
+}
+
+// Deps is what a worker works with.
+type Deps struct {
+	Conn     *nats.Conn
+	JS       jetstream.JetStream
+	Registry *registry.Registry
+	Egress   *egress.Client
+	Records  *stream.Writer // of the history: acknowledged, not synced
+	Waits    *stream.Writer // of timers, held deliveries and dead letters: durable
+	History  *stream.History
+	Waitlist *stream.Waitlist
+	Metrics  prometheus.Registerer
+	Log      zerolog.Logger
+}
+
+// Worker delivers. Several of them, in as many processes, share the work.
+type Worker struct {
+	cfg      Config
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	log      zerolog.Logger
+	registry *registry.Registry
+	egress   *egress.Client
+	records  *stream.Writer
+	waits    *stream.Writer
+	waitlist *stream.Waitlist
+
+	first, due, held *lane
+	fleet            *fleet
+	gates            *gates
+	plans            *plans
+	keeper           *keeper
+	settled          *settled
+	cancels          *cancels
+	failures         *failures
+	backlogs         *backlogs
+	metrics          *metrics
+
+	sends  context.Context //nolint:containedctx // the life of all sends: it outlives Run's ctx by the grace, and each handler starts from it
+	stop   atomic.Bool
+	loaded atomic.Bool
+}
+
+// New makes a worker. It starts nothing.
+func New(deps Deps, cfg Config) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	id := "w-" + strings.ToLower(rand.Text()[:12])
+	log := deps.Log.With().Str("worker", id).Logger()
+	w := &Worker{
+		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
+		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
+		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
+		first: &lane{name: "first", stream: stream.Events, slots: make(chan struct{}, cfg.Concurrency/2)},
+		due:   &lane{name: "due", stream: stream.Retries, place: stream.PlaceDue, slots: make(chan struct{}, cfg.Concurrency/4)},
+		held:  &lane{name: "held", stream: stream.HeldName, place: stream.PlaceHeld, slots: make(chan struct{}, cfg.Concurrency/4)},
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
+		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
+	}
+	w.failures = newFailures(deps.Registry, log)
+	w.metrics = newMetrics(deps.Metrics, w)
+	return w, nil
+}
+
+// Ready says why the worker does not deliver yet; "" when it does.
+func (w *Worker) Ready() string {
+	if !w.loaded.Load() {
+		return "the worker has not read its state yet"
+	}
+	return ""
+}
+
+func (w *Worker) stopping() bool { return w.stop.Load() }
+
+// Run delivers until ctx ends. Then it takes nothing new, lets the attempts in flight end or hands them back uncounted,
+// and returns when all is settled.
+func (w *Worker) Run(ctx context.Context) error {
+	sends, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	w.sends = sends
+	select {
+	case <-w.registry.Loaded():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	// What supports the deliveries ends after them.
+	support, endSupport := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSupport()
+	var supporting errgroup.Group
+	supporting.Go(func() error { return w.keeper.run(support) })
+	supporting.Go(func() error { return w.failures.run(support) })
+	supporting.Go(func() error { return w.cancels.run(support) })
+	supporting.Go(func() error { return w.fleet.run(ctx) })
+
+	delivering, inner := errgroup.WithContext(ctx)
+	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
+	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
+	delivering.Go(func() error { return w.drainAll(inner) })
+	delivering.Go(func() error { return w.keepHouse(inner) })
+	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
+	w.loaded.Store(true)
+	delivering.Go(func() error {
+		<-inner.Done()
+		w.stop.Store(true)
+		return nil
+	})
+	err := delivering.Wait()
+	endSupport()
+	return errors.Join(err, supporting.Wait(), w.flush(ctx))
+}
+
+// cutAfterGrace ends the attempts in flight when the grace after the end is over.
+func (w *Worker) cutAfterGrace(ctx, sends context.Context, cut context.CancelFunc) error {
+	<-ctx.Done()
+	timer := time.AfterFunc(w.cfg.Grace, cut)
+	context.AfterFunc(sends, func() { timer.Stop() })
+	return nil
+}
+
+// flush makes sure that the broker has our last acks.
+func (w *Worker) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := w.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("flush the last acks: %w", err)
+	}
+	return nil
+}
+
+// prepare makes the consumers and reads what was settled before us.
+func (w *Worker) prepare(ctx context.Context) error {
+	if err := w.ensureConsumers(ctx); err != nil {
+		return err
+	}
+	return w.readSettled(ctx)
+}
+
+func (w *Worker) ensureConsumers(ctx context.Context) error {
+	for _, c := range []struct{ stream, name, filter string }{
+		{stream.Events, stream.ConsumerDispatch, stream.SubjectEvents + ">"},
+		{stream.Retries, stream.ConsumerDue, stream.SubjectDue + ">"},
+	} {
+		_, err := w.js.CreateOrUpdateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
+			Durable: c.name, FilterSubject: c.filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+			MaxDeliver: -1, MaxAckPending: maxAckPending, MaxWaiting: 512,
+		})
+		if err != nil {
+			return fmt.Errorf("make consumer %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// readSettled sets the fences: what lay in the streams before we connected may have been settled, and the broker may have
+// forgotten the acks of its last 100 ms. The history since the oldest event that is not acknowledged says what was.
+func (w *Worker) readSettled(ctx context.Context) error {
+	oldest := time.Now()
+	for _, name := range []string{stream.Events, stream.Retries, stream.HeldName, stream.Attempts} {
+		s, err := w.js.Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("look at stream %s: %w", name, err)
+		}
+		state := s.CachedInfo().State
+		switch {
+		case name == stream.Attempts && state.Msgs > 0:
+			// What was settled without its ack was recorded just before the end.
+			oldest = earlier(state.LastTime, oldest)
+		case name == stream.Events:
+			at, err := w.oldestUnsettled(ctx, s, state.LastSeq)
+			if err != nil {
+				return err
+			}
+			oldest = earlier(oldest, at)
+		}
+		w.settled.fence(name, state.LastSeq)
+	}
+	return w.settled.load(ctx, oldest)
+}
+
+// oldestUnsettled is when the oldest event was stored that is not acknowledged; now, when all are.
+func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last uint64) (time.Time, error) {
+	state, err := readConsumer(ctx, w.nc, stream.Events, stream.ConsumerDispatch)
+	if err != nil {
+		return time.Time{}, err
+	}
+	floor := state.AckFloor.Stream
+	if floor >= last || state.Delivered.Stream <= floor {
+		return time.Now(), nil
+	}
+	m, err := s.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(stream.SubjectEvents+">"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return time.Now(), nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read event %d: %w", floor+1, err)
+	}
+	return m.Time, nil
+}
+
+// pull runs a puller until ctx ends, and makes a consumer that was deleted again.
+func (w *Worker) pull(ctx context.Context, l *lane, consumer string, handle func(*nats.Msg)) error {
+	for ctx.Err() == nil {
+		var p *puller
+		p = newPuller(w.nc, w.log, l.stream, consumer, cap(l.slots), func(m *nats.Msg) {
+			defer p.release()
+			handle(m)
+		})
+		err := p.run(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		w.log.Error().Err(err).Str("consumer", consumer).Msg("pull broke off")
+		if err := w.prepare(ctx); err != nil && ctx.Err() == nil {
+			w.log.Error().Err(err).Msg("consumers not made; trying again")
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+	return nil
+}
+
+// keepHouse forgets what belongs to subscriptions that are gone, and what nobody asks for any more.
+func (w *Worker) keepHouse(ctx context.Context) error {
+	changed, end := w.registry.Watch()
+	defer end()
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			w.settled.shrink(now)
+		case id := <-changed:
+			if _, ok := w.registry.Lookup(id); !ok {
+				w.gates.forget(id)
+				w.plans.forget(id)
+			}
+		}
+	}
+}
