@@ -1,9 +1,11 @@
 package events
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
@@ -155,8 +157,16 @@ func isStringName(name string) bool {
 // wrongText says why s cannot be the value of an attribute (CE-6); "" = it can. Control characters in one would end in
 // headers and logs.
 func wrongText(s string) string {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	for ; len(b) >= 8; b = b[8:] { // an addition marks 0x7f and above, a subtraction what is below the space
+		w := binary.LittleEndian.Uint64(b)
+		if (w|w+ones|w-' '*ones)&highs != 0 {
+			return wrongRunes(s)
+		}
+	}
+	for _, c := range b {
+		if c < ' ' || c >= 0x7f {
 			return wrongRunes(s)
 		}
 	}

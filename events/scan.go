@@ -96,12 +96,13 @@ func (s *scanner) object(i, depth int) int {
 	if depth >= maxDepth {
 		return s.fail(i, "nests deeper than 64 levels")
 	}
-	i = skipSpace(s.text, i+1)
-	if i < len(s.text) && s.text[i] == '}' {
+	text := s.text
+	i = skipSpace(text, i+1)
+	if i < len(text) && text[i] == '}' {
 		return i + 1
 	}
 	for {
-		if i >= len(s.text) || s.text[i] != '"' {
+		if i >= len(text) || text[i] != '"' {
 			return s.unexpected(i, "a member name")
 		}
 		if i = s.str(i); i < 0 {
@@ -113,11 +114,11 @@ func (s *scanner) object(i, depth int) int {
 		if i = s.value(i, depth+1); i < 0 {
 			return -1
 		}
-		i = skipSpace(s.text, i)
+		i = skipSpace(text, i)
 		switch {
-		case i < len(s.text) && s.text[i] == ',':
-			i = skipSpace(s.text, i+1)
-		case i < len(s.text) && s.text[i] == '}':
+		case i < len(text) && text[i] == ',':
+			i = skipSpace(text, i+1)
+		case i < len(text) && text[i] == '}':
 			return i + 1
 		default:
 			return s.unexpected(i, "',' or '}'")
@@ -127,30 +128,35 @@ func (s *scanner) object(i, depth int) int {
 
 // colon scans the colon behind a member name and the white space around it.
 func (s *scanner) colon(i int) int {
-	i = skipSpace(s.text, i)
-	if i >= len(s.text) || s.text[i] != ':' {
+	text := s.text
+	if len(text)-i >= 2 && text[i] == ':' && text[i+1] > ' ' { // nearly always
+		return i + 1
+	}
+	i = skipSpace(text, i)
+	if i >= len(text) || text[i] != ':' {
 		return s.unexpected(i, "':'")
 	}
-	return skipSpace(s.text, i+1)
+	return skipSpace(text, i+1)
 }
 
 func (s *scanner) array(i, depth int) int {
 	if depth >= maxDepth {
 		return s.fail(i, "nests deeper than 64 levels")
 	}
-	i = skipSpace(s.text, i+1)
-	if i < len(s.text) && s.text[i] == ']' {
+	text := s.text
+	i = skipSpace(text, i+1)
+	if i < len(text) && text[i] == ']' {
 		return i + 1
 	}
 	for {
 		if i = s.value(i, depth+1); i < 0 {
 			return -1
 		}
-		i = skipSpace(s.text, i)
+		i = skipSpace(text, i)
 		switch {
-		case i < len(s.text) && s.text[i] == ',':
-			i = skipSpace(s.text, i+1)
-		case i < len(s.text) && s.text[i] == ']':
+		case i < len(text) && text[i] == ',':
+			i = skipSpace(text, i+1)
+		case i < len(text) && text[i] == ']':
 			return i + 1
 		default:
 			return s.unexpected(i, "',' or ']'")
@@ -159,28 +165,29 @@ func (s *scanner) array(i, depth int) int {
 }
 
 func (s *scanner) number(i int) int {
+	text := s.text
 	start := i
-	if s.text[i] == '-' {
+	if text[i] == '-' {
 		i++
 	}
 	switch {
-	case i < len(s.text) && s.text[i] == '0':
+	case i < len(text) && text[i] == '0':
 		i++
-	case i < len(s.text) && s.text[i] >= '1' && s.text[i] <= '9':
+	case i < len(text) && text[i] >= '1' && text[i] <= '9':
 		i = s.digits(i)
 	case i == start:
 		return s.unexpected(i, "a value")
 	default:
 		return s.unexpected(i, "a digit")
 	}
-	if i < len(s.text) && s.text[i] == '.' {
+	if i < len(text) && text[i] == '.' {
 		if i = s.someDigits(i + 1); i < 0 {
 			return -1
 		}
 	}
-	if i < len(s.text) && s.text[i]|0x20 == 'e' {
+	if i < len(text) && text[i]|0x20 == 'e' {
 		i++
-		if i < len(s.text) && (s.text[i] == '+' || s.text[i] == '-') {
+		if i < len(text) && (text[i] == '+' || text[i] == '-') {
 			i++
 		}
 		return s.someDigits(i)
@@ -189,7 +196,8 @@ func (s *scanner) number(i int) int {
 }
 
 func (s *scanner) digits(i int) int {
-	for i < len(s.text) && s.text[i] >= '0' && s.text[i] <= '9' {
+	text := s.text
+	for i < len(text) && text[i] >= '0' && text[i] <= '9' {
 		i++
 	}
 	return i
@@ -235,10 +243,10 @@ func (s *scanner) str(i int) int {
 		}
 		switch text[i] {
 		case '"':
-			if high != 0 {
-				return s.unicode(start, i)
+			if high == 0 {
+				return i + 1
 			}
-			return i + 1
+			return s.unicode(start, i)
 		case '\\':
 			s.escaped = true
 			if i = s.escape(i); i < 0 {
