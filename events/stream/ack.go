@@ -16,6 +16,7 @@ const (
 	codeStreamFull     = 10077
 	codeBatchDuplicate = 10201
 	codeWrongLastMsgID = 10070
+	codeWrongSequence  = 10071
 	statusNoResponders = "503"
 )
 
@@ -60,6 +61,8 @@ func ackError(data []byte) error {
 		return ErrDuplicateInBatch
 	case e.ErrCode == codeWrongLastMsgID:
 		return errWrongLastMsgID
+	case e.ErrCode == codeWrongSequence:
+		return ErrMoved
 	default:
 		return fmt.Errorf("refused by the broker: %s (%d)", e.Description, e.ErrCode)
 	}

@@ -38,6 +38,8 @@ var (
 	ErrDuplicateInBatch = errors.New("a message of the batch is a duplicate")
 	// ErrExists: the subject may hold one message and has it. Returned by Write to HELD.
 	ErrExists = errors.New("the subject holds a message already")
+	// ErrMoved: the subject's last message is another than Nats-Expected-Last-Subject-Sequence says. Returned by Write.
+	ErrMoved = errors.New("the subject's last message is another")
 )
 
 // Ack is JetStream's answer to a stored message.
