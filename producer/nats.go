@@ -101,6 +101,14 @@ type pubAck struct {
 	Duplicate bool      `json:"duplicate,omitempty"`
 }
 
+// The codes of refusals.
+const (
+	codeInvalid     = 400
+	codeReuse       = 409
+	codeTooLarge    = 413
+	codeUnavailable = 503
+)
+
 // ackError is JetStream's error. The codes are HTTP's.
 type ackError struct {
 	Code        int    `json:"code"`
@@ -108,14 +116,14 @@ type ackError struct {
 }
 
 func (r *Responder) refuse(m *nats.Msg, err error) {
-	code := 503
+	code := codeUnavailable
 	if invalid, ok := errors.AsType[*events.Invalid](err); ok {
-		code = 400
-		if invalid.Status == 413 {
-			code = 413
+		code = codeInvalid
+		if invalid.Status == codeTooLarge {
+			code = codeTooLarge
 		}
 	} else if errors.Is(err, ErrReuse) {
-		code = 409
+		code = codeReuse
 	}
 	r.answer(m, pubAck{Error: &ackError{Code: code, Description: err.Error()}, Stream: stream.Events})
 }

@@ -120,6 +120,8 @@ func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 }
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
+	w.total <- struct{}{}
+	defer func() { <-w.total }()
 	response, err := w.egress.Do(ctx, r)
 	return answer{response, err}
 }

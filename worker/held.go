@@ -224,11 +224,11 @@ func (w *Worker) clearBacklog(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("clear backlog of %s: %w", id, err)
 	}
-	n, err := w.waitlist.CountHeld(ctx, id)
+	left, err := w.waitlist.Count(ctx, id)
 	if err != nil {
 		return fmt.Errorf("count held of %s: %w", id, err)
 	}
-	if n > 0 {
+	if left.Held > 0 {
 		return w.markBacklog(ctx, id)
 	}
 	return nil

@@ -149,11 +149,11 @@ func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first
 
 // restoreWaiting makes sure that a delivery which is recorded as retrying or held waits somewhere.
 func (w *Worker) restoreWaiting(ctx context.Context, d *delivery) (done bool, err error) {
-	_, place, _, ok, err := w.waitlist.LookupWaiting(ctx, d.Subscription, d.ID)
+	parked, ok, err := w.waitlist.Find(ctx, d.Subscription, d.ID)
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", d, err)
 	}
-	if ok && place != d.lane.place {
+	if ok && parked.Place != d.lane.place {
 		return true, nil
 	}
 	if ok && d.lane.place != "" {
@@ -165,17 +165,17 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery) (done bool, er
 
 // restoreDead makes sure that a delivery which is recorded as dead has its dead letter.
 func (w *Worker) restoreDead(ctx context.Context, d *delivery) error {
-	record, attempts, ok, err := w.settled.history.Find(ctx, d.ID)
+	found, ok, err := w.settled.history.Find(ctx, d.ID)
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", d, err)
 	}
-	if !ok || record.State != events.StateDead {
+	if !ok || found.Record.State != events.StateDead {
 		return nil // replayed or deleted since
 	}
-	d.Delivery = record.Delivery
+	d.Delivery = found.Record.Delivery
 	var last *events.Attempt
-	if n := len(attempts); n > 0 {
-		last = &attempts[n-1]
+	if n := len(found.Attempts); n > 0 {
+		last = &found.Attempts[n-1]
 	}
 	return w.bury(ctx, d, last)
 }

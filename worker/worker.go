@@ -44,8 +44,8 @@ func DefaultConfig() Config { return Config{Concurrency: 512, Grace: 20 * time.S
 // Validate names everything that is wrong.
 func (c Config) Validate() error {
 	var errs []error
-	if c.Concurrency < 4 || c.Concurrency > 16384 {
-		errs = append(errs, fmt.Errorf("worker.concurrency: %d is not within 4 and 16384", c.Concurrency))
+	if c.Concurrency < 1 || c.Concurrency > 1<<16 {
+		errs = append(errs, fmt.Errorf("worker.concurrency: %d is not within 1 and 65536", c.Concurrency))
 	}
 	if c.Grace <= 0 {
 		errs = append(errs, fmt.Errorf("grace: %s is not positive", c.Grace))
@@ -80,6 +80,7 @@ type Worker struct {
 	waitlist *stream.Waitlist
 
 	first, due, held *lane
+	total            chan struct{} // a place for each send: the lanes' slots are more when the setting is under 4
 	fleet            *fleet
 	gates            *gates
 	plans            *plans
@@ -106,9 +107,10 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
-		first: &lane{name: "first", stream: stream.Events, slots: make(chan struct{}, cfg.Concurrency/2)},
-		due:   &lane{name: "due", stream: stream.Retries, place: stream.PlaceDue, slots: make(chan struct{}, cfg.Concurrency/4)},
-		held:  &lane{name: "held", stream: stream.HeldName, place: stream.PlaceHeld, slots: make(chan struct{}, cfg.Concurrency/4)},
+		first: &lane{name: "first", stream: stream.Events, slots: make(chan struct{}, max(1, cfg.Concurrency/2))},
+		due:   &lane{name: "due", stream: stream.Retries, place: stream.PlaceDue, slots: make(chan struct{}, max(1, cfg.Concurrency/4))},
+		held:  &lane{name: "held", stream: stream.HeldName, place: stream.PlaceHeld, slots: make(chan struct{}, max(1, cfg.Concurrency/4))},
+		total: make(chan struct{}, cfg.Concurrency),
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}

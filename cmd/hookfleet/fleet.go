@@ -1,0 +1,377 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/api"
+	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/auth/keys"
+	"github.com/hookfleet/hookfleet/config"
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+	"github.com/hookfleet/hookfleet/events/stream/embedded"
+	"github.com/hookfleet/hookfleet/producer"
+	"github.com/hookfleet/hookfleet/scheduler"
+	"github.com/hookfleet/hookfleet/worker"
+)
+
+// reconnectWait is how long a lost connection to the broker waits before the next try.
+const reconnectWait = 500 * time.Millisecond
+
+// fleet is the parts that one process runs, and how they are put together.
+type fleet struct {
+	cfg      *config.Config
+	log      zerolog.Logger
+	demo     bool
+	operator api.OperatorKey
+
+	base, support, roles *layer
+
+	broker   *embedded.Broker // nil on an external cluster
+	front    *nats.Conn       // of the API: publishers, queries
+	back     *nats.Conn       // of the worker
+	query    *nats.Conn       // of reads: the broker answers them in the order of what else comes by a connection
+	js       jetstream.JetStream
+	metrics  *prometheus.Registry
+	keys     *api.KeyStore
+	topology *stream.Topology
+	registry *registry.Registry
+	storage  *stream.Storage
+	egress   *egress.Client
+	admin    *stream.Writer // what API and scheduler write, durably
+	worker   *worker.Worker
+	api      *api.API
+}
+
+// start starts all parts and returns when they are ready.
+func (f *fleet) start(ctx context.Context) error {
+	f.metrics = prometheus.NewRegistry()
+	f.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func(context.Context) error{
+		f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// startBroker starts the embedded broker, unless there is a cluster.
+func (f *fleet) startBroker(ctx context.Context) (err error) {
+	if f.cfg.Embedded() || f.cfg.Has(config.RoleAPI) {
+		if f.operator, err = api.EnsureOperatorKey(f.cfg.Data, f.cfg.OperatorKey); err != nil {
+			return err
+		}
+	}
+	f.keys = api.NewKeyStore(f.operator, f.log)
+	if !f.cfg.Embedded() {
+		return nil
+	}
+	if f.storage, err = stream.NewDiskStorage(f.storeDir(), f.cfg.Events.MaxSize); err != nil {
+		return err
+	}
+	f.broker, err = embedded.New(embedded.Config{
+		Dir: f.storeDir(), Listen: f.cfg.NATS.Listen, Sync: f.cfg.NATS.Sync,
+		Authenticate: f.natsPermissions, HasRoom: func() bool { return f.storage.Ratio() < roomRatio },
+	}, f.log)
+	if err != nil {
+		return err
+	}
+	f.base.run("broker", f.broker.Run)
+	select {
+	case <-f.broker.Ready():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// roomRatio is below which use of the store a broker that ran out of room is started again: as much as ingest is refused
+// above (DESIGN.md, Durability).
+const roomRatio = 0.9
+
+func (f *fleet) storeDir() string { return filepath.Join(f.cfg.Data, "nats") }
+
+// natsPermissions is what a client of the embedded broker may do by its API key (API.md 6).
+func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
+	key, ok := f.keys.Lookup(token)
+	if !ok {
+		return embedded.Permissions{}, false
+	}
+	switch key.Role {
+	case keys.Operator:
+		return embedded.Permissions{All: true}, true
+	case keys.Producer:
+		return embedded.Permissions{Publish: publishSubjects(key)}, true
+	default:
+		return embedded.Permissions{}, false
+	}
+}
+
+// publishSubjects are the subjects that a producer key may publish to.
+func publishSubjects(key *keys.Key) []string {
+	tenants := key.Tenants
+	if len(tenants) == 0 {
+		tenants = []string{"*"}
+	}
+	var subjects []string
+	for _, tenant := range tenants {
+		prefix := stream.SubjectPublish + tenant + "."
+		if len(key.Types) == 0 {
+			subjects = append(subjects, prefix+">")
+		}
+		for _, t := range key.Types {
+			if head, ok := strings.CutSuffix(t, ".*"); ok {
+				subjects = append(subjects, prefix+stream.EncodeType(head)+".>")
+			} else {
+				subjects = append(subjects, prefix+stream.EncodeType(t))
+			}
+		}
+	}
+	return subjects
+}
+
+// connect opens the connections: several, so that what workers pull does not wait behind what publishers send, and a
+// read behind neither.
+func (f *fleet) connect(context.Context) (err error) {
+	if f.front, err = f.dial("hookfleet front"); err != nil {
+		return err
+	}
+	if f.back, err = f.dial("hookfleet back"); err != nil {
+		return err
+	}
+	if f.query, err = f.dial("hookfleet query"); err != nil {
+		return err
+	}
+	if f.js, err = jetstream.New(f.query); err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	return nil
+}
+
+func (f *fleet) dial(name string) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.CustomInboxPrefix(stream.InboxPrefix),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				f.log.Warn().Err(err).Str("connection", name).Msg("broker away")
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { f.log.Info().Str("connection", name).Msg("broker back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			f.log.Warn().Err(err).Str("connection", name).Msg("broker")
+		}),
+	}
+	if f.broker != nil {
+		return f.broker.Connect(opts...)
+	}
+	if f.cfg.NATS.Creds != "" {
+		opts = append(opts, nats.UserCredentials(f.cfg.NATS.Creds))
+	}
+	nc, err := nats.Connect(strings.Join(f.cfg.NATS.URL, ","), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the broker: %w", err)
+	}
+	return nc, nil
+}
+
+// disconnect closes the connections, once nobody uses them any more.
+func (f *fleet) disconnect() error {
+	for _, nc := range []*nats.Conn{f.front, f.back, f.query} {
+		if nc != nil {
+			nc.Close()
+		}
+	}
+	if f.egress != nil {
+		f.egress.Close()
+	}
+	return nil
+}
+
+// syncer is how writes are made durable: by us on the embedded broker, by the cluster's acknowledgement elsewhere.
+func (f *fleet) syncer() stream.Syncer {
+	if f.broker == nil {
+		return nil
+	}
+	return f.broker.Sync
+}
+
+// startSupport makes the streams and starts what all roles stand on.
+func (f *fleet) startSupport(ctx context.Context) (err error) {
+	f.topology, err = stream.NewTopology(f.js, stream.Config{
+		Replicas: f.cfg.NATS.Replicas, Retention: f.cfg.Events.Retention, MaxSize: f.cfg.Events.MaxSize, Dedupe: f.cfg.Events.Dedupe,
+	}, f.log)
+	if err != nil {
+		return err
+	}
+	if err := f.topology.Ensure(ctx); err != nil {
+		return err
+	}
+	if f.broker == nil {
+		f.storage = stream.NewAccountStorage(f.js)
+	}
+	f.admin = stream.NewWriter(f.front, f.syncer())
+	registryConfig := registry.DefaultConfig()
+	registryConfig.Sync = f.syncer()
+	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
+		return err
+	}
+	f.keys.Attach(f.js, f.admin)
+	f.support.run("topology", f.topology.Run)
+	f.support.run("storage", f.storage.Run)
+	f.support.run("admin writer", f.admin.Run)
+	f.support.run("registry", f.registry.Run)
+	f.support.run("keys", f.keys.Run)
+	return f.awaitLoaded(ctx)
+}
+
+func (f *fleet) awaitLoaded(ctx context.Context) error {
+	for _, loaded := range []<-chan struct{}{f.registry.Loaded(), f.keys.Loaded()} {
+		select {
+		case <-loaded:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// startWorker starts the worker, and the egress that only it sends by.
+func (f *fleet) startWorker(context.Context) (err error) {
+	egressConfig := egress.DefaultConfig()
+	egressConfig.Allow, egressConfig.Deny = f.cfg.Egress.Allow, f.cfg.Egress.Deny
+	egressConfig.PlainHTTP, egressConfig.Source = f.cfg.Egress.PlainHTTP, f.cfg.Egress.Source
+	egressConfig.UserAgent = "hookfleet/" + version()
+	if f.egress, err = egress.New(egressConfig); err != nil {
+		return err
+	}
+	if !f.cfg.Has(config.RoleWorker) {
+		return nil
+	}
+	js, err := jetstream.New(f.back)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	records, waits := stream.NewWriter(f.back, nil), stream.NewWriter(f.back, f.syncer())
+	f.support.run("record writer", records.Run)
+	f.support.run("waits writer", waits.Run)
+	cfg := worker.DefaultConfig()
+	cfg.Concurrency = f.cfg.Worker.Concurrency
+	f.worker, err = worker.New(worker.Deps{
+		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Records: records, Waits: waits,
+		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
+	}, cfg)
+	if err != nil {
+		return err
+	}
+	f.roles.run("worker", f.worker.Run)
+	return nil
+}
+
+func (f *fleet) startScheduler(context.Context) (err error) {
+	if !f.cfg.Has(config.RoleScheduler) {
+		return nil
+	}
+	cfg := scheduler.DefaultConfig()
+	cfg.Retention = f.cfg.Events.Retention
+	s, err := scheduler.New(scheduler.Deps{
+		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Log: f.log,
+	}, cfg)
+	if err != nil {
+		return err
+	}
+	f.roles.run("scheduler", s.Run)
+	return nil
+}
+
+// startAPI starts ingest by HTTP and NATS, and the API.
+func (f *fleet) startAPI(ctx context.Context) (err error) {
+	if !f.cfg.Has(config.RoleAPI) {
+		return nil
+	}
+	writer := stream.NewWriter(f.front, f.syncer())
+	f.support.run("ingest writer", writer.Run)
+	ingest := producer.NewIngest(producer.IngestDeps{
+		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
+	})
+	cfg := api.DefaultConfig()
+	cfg.Listen, cfg.Version = f.cfg.API.Listen, version()
+	f.api, err = api.New(api.Deps{
+		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
+		Ingest: &producer.Handler{Ingest: ingest, MayPublish: mayPublish, Fail: api.Fail},
+		Sinks:  f.sinkPolicy(),
+	}, cfg)
+	if err != nil {
+		return err
+	}
+	f.roles.run("nats ingest", producer.NewResponder(f.front, ingest, f.log).Run)
+	f.roles.run("api", f.api.Run)
+	select {
+	case <-f.api.Listening():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sinkPolicy is which sinks may be registered: what the egress would refuse is refused early.
+func (f *fleet) sinkPolicy() events.SinkPolicy {
+	return events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
+}
+
+func mayPublish(r *http.Request, tenant, typ string) bool {
+	return api.KeyOf(r).MayPublish(tenant, typ)
+}
+
+// errStreams refuses events while a stream is lost.
+var errStreams = errors.New("streams are not as they should be")
+
+// admit refuses events that the fleet could not keep.
+func (f *fleet) admit(bytes int) error {
+	if problem := f.topology.Problem(); problem != "" {
+		return fmt.Errorf("%w: %s", errStreams, problem)
+	}
+	if f.broker != nil && f.broker.Failed() {
+		return stream.ErrStorageFull
+	}
+	return f.storage.Admit(bytes)
+}
+
+// checks are what readiness depends on, beside what the API looks at itself.
+func (f *fleet) checks() []api.Check {
+	checks := []api.Check{
+		func() (string, string) { return "streams", f.topology.Problem() },
+		func() (string, string) { return "storage", f.storageProblem() },
+	}
+	if f.worker != nil {
+		checks = append(checks, func() (string, string) { return "worker", f.worker.Ready() })
+	}
+	return checks
+}
+
+func (f *fleet) storageProblem() string {
+	if f.broker != nil && f.broker.Failed() {
+		return "a write to the store failed; the broker is restarted when there is room"
+	}
+	if err := f.storage.Admit(0); err != nil {
+		return err.Error()
+	}
+	return ""
+}

@@ -1,0 +1,222 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+	"github.com/hookfleet/hookfleet/events/stream/embedded"
+)
+
+// fixture is a running broker with the fleet's streams.
+type fixture struct {
+	broker *embedded.Broker
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	dir    string
+}
+
+func start(tb testing.TB, cfg embedded.Config) *fixture {
+	tb.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = tb.TempDir()
+	}
+	if cfg.Sync == "" {
+		cfg.Sync = embedded.SyncGroup
+	}
+	b, err := embedded.New(cfg, zerolog.Nop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Errorf("broker: %v", err)
+		}
+	})
+	<-b.Ready()
+	nc, err := b.Connect(nats.CustomInboxPrefix(stream.InboxPrefix))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	topology, err := stream.NewTopology(js, stream.DefaultConfig(), zerolog.Nop())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := topology.Ensure(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return &fixture{broker: b, nc: nc, js: js, dir: cfg.Dir}
+}
+
+func (f *fixture) writer(tb testing.TB, sync stream.Syncer) *stream.Writer {
+	tb.Helper()
+	w := stream.NewWriter(f.nc, sync)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Errorf("writer: %v", err)
+		}
+	})
+	return w
+}
+
+func event(n int) *nats.Msg {
+	return &nats.Msg{
+		Subject: "hookfleet.events.default.test", Header: nats.Header{nats.MsgIdHdr: []string{fmt.Sprint("id-", n)}},
+		Data: make([]byte, 1024),
+	}
+}
+
+func TestWriterAnswersWithSequences(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	w := f.writer(t, f.broker.Sync)
+	seen := make([]uint64, 200)
+	var all sync.WaitGroup
+	for i := range seen {
+		all.Go(func() {
+			ack, err := w.Write(t.Context(), event(i), stream.Events)
+			if err != nil || ack.Duplicate {
+				t.Errorf("write %d: %+v, %v", i, ack, err)
+			}
+			seen[i] = ack.Sequence
+		})
+	}
+	all.Wait()
+	for i, want := range seen {
+		ack, err := w.Write(t.Context(), event(i), stream.Events)
+		if err != nil || !ack.Duplicate || ack.Sequence != want {
+			t.Fatalf("again %d: %+v, %v, want duplicate of %d", i, ack, err, want)
+		}
+	}
+}
+
+func TestBatchIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	b := stream.NewBatches(f.nc, f.broker.Sync)
+	first, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(1), event(2), event(3)})
+	if err != nil || first != 1 {
+		t.Fatalf("first %d, %v", first, err)
+	}
+	if _, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(4), event(2), event(5)}); !errors.Is(err, stream.ErrDuplicateInBatch) {
+		t.Fatalf("duplicate: %v", err)
+	}
+	for n, want := range map[int]uint64{2: 2, 4: 0, 5: 0} {
+		if got, err := b.Probe(t.Context(), event(n)); err != nil || got != want {
+			t.Errorf("probe %d: %d, %v, want %d", n, got, err, want)
+		}
+	}
+	s, err := f.js.Stream(t.Context(), stream.Events)
+	if err != nil || s.CachedInfo().State.LastSeq != 3 {
+		t.Fatalf("last sequence %d, %v", s.CachedInfo().State.LastSeq, err)
+	}
+}
+
+// TestSyncLayout fails when the server no longer appends to the files that Sync syncs.
+func TestSyncLayout(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	w := f.writer(t, f.broker.Sync)
+	if _, err := w.Write(t.Context(), event(1), stream.Events); err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", stream.Events, "msgs", "*.blk"))
+	if err != nil || len(blocks) != 1 || filepath.Base(blocks[0]) != "1.blk" {
+		t.Fatalf("blocks %v, %v", blocks, err)
+	}
+	before := size(t, blocks[0])
+	if _, err := w.Write(t.Context(), event(2), stream.Events); err != nil {
+		t.Fatal(err)
+	}
+	if grown := size(t, blocks[0]) - before; grown < 1024 {
+		t.Fatalf("the block grew by %d bytes for an acknowledged message of 1024", grown)
+	}
+}
+
+// TestSyncFollowsBlocks rolls over several blocks of 8 MiB and purges them.
+func TestSyncFollowsBlocks(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	w := f.writer(t, f.broker.Sync)
+	big := func(n int) *nats.Msg {
+		m := event(n)
+		m.Data = make([]byte, 900<<10)
+		return m
+	}
+	for round := range 3 {
+		for n := range 25 {
+			if _, err := w.Write(t.Context(), big(round*100+n), stream.Events); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := f.js.Stream(t.Context(), stream.Events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func size(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+func BenchmarkWriter(b *testing.B) {
+	for _, sync := range []string{embedded.SyncGroup, embedded.SyncInterval} {
+		for _, writers := range []int{1, 8, 64, 256} {
+			b.Run(fmt.Sprintf("%s/%d", sync, writers), func(b *testing.B) {
+				f := start(b, embedded.Config{Sync: sync})
+				w := f.writer(b, f.broker.Sync)
+				b.ReportAllocs()
+				b.SetParallelism(writers / 2)
+				var n int64
+				var mu = make(chan struct{}, 1)
+				begin := time.Now()
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						mu <- struct{}{}
+						n++
+						m := event(int(n))
+						<-mu
+						if _, err := w.Write(b.Context(), m, stream.Events); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "writes/s")
+			})
+		}
+	}
+}
