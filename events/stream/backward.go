@@ -1,0 +1,151 @@
+package stream
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// JetStream reads forward only. To read backward we read windows of growing size, each forward, and visit them in
+// reverse. A window is read whole while what is looked for is dense in it, and by single gets of the next match when it
+// is rare: the server then passes a block of 16,000 records in 13 ms, where reading it takes 100.
+const (
+	// firstWindow gives most pages of 100 in one read.
+	firstWindow = 256
+	// maxWindow bounds what is in memory: 8,192 records of 700 bytes are 6 MB.
+	maxWindow = 8192
+	// windowGrowth: a page that is not full after a few windows needs far more of them.
+	windowGrowth = 4
+	// sparseWindow is how many sequences are searched at a time for what is rare.
+	sparseWindow = 64 << 10
+	// sparseHits bounds the single gets of a window; where there are more, its end is read whole.
+	sparseHits = 256
+	// sparseBelow: with fewer than one hit in so many messages, single gets are cheaper than reading all.
+	sparseBelow = 64
+	// maxRead and maxSearched bound one walk to about half a second. A walk that is cut short goes on from its cursor.
+	maxRead     = 64 << 10
+	maxSearched = 1 << 20
+)
+
+// backward is a walk through a stream from the newest message to the oldest.
+type backward struct {
+	reader
+	stream      string
+	filter      string // subject filter that the server applies when single messages are asked for; "" = reads all
+	headersOnly bool
+	matches     func(subject string) bool // what filter says, for what is read whole
+	visit       func(sequence uint64, msg *nats.Msg) bool
+
+	read, searched uint64
+}
+
+// walk visits the matching messages in [first, before), newest first, until visit returns false or the bound of a walk
+// is reached. It returns the sequence before which to go on; first or less = all was visited.
+func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, error) {
+	size, sparse := uint64(firstWindow), false
+	for before > first && w.read < maxRead && w.searched < maxSearched {
+		from := before - min(size, before-first)
+		hits, err := w.window(ctx, &from, before, sparse)
+		if err != nil {
+			return before, err
+		}
+		for _, h := range slices.Backward(hits) {
+			if !w.visit(h.sequence, h.msg) {
+				return h.sequence, nil
+			}
+		}
+		wasSparse := sparse
+		sparse = w.filter != "" && before-from >= maxWindow && uint64(len(hits))*sparseBelow < before-from
+		before = from
+		switch {
+		case !sparse:
+			size = min(size*windowGrowth, maxWindow)
+		case !wasSparse:
+			// Nothing is before the first match, so that ids that do not exist end here.
+			oldest, err := w.direct(ctx, w.stream, getRequest{Sequence: 1, Next: w.filter})
+			if err != nil {
+				return before, err
+			}
+			if oldest == nil || oldest.Sequence >= before {
+				return first, nil
+			}
+			first, size = max(first, oldest.Sequence), sparseWindow
+		}
+	}
+	return before, nil
+}
+
+// window returns the matches of [*from, before). It moves *from up when that is too much to read at once.
+func (w *backward) window(ctx context.Context, from *uint64, before uint64, sparse bool) ([]hit, error) {
+	if sparse {
+		hits, ok, err := w.search(ctx, *from, before)
+		if ok || err != nil {
+			return hits, err
+		}
+	}
+	*from = max(*from, before-min(before, maxWindow))
+	return w.readAll(ctx, *from, before)
+}
+
+type hit struct {
+	sequence uint64
+	msg      *nats.Msg
+}
+
+// readAll reads every message of [from, before).
+func (w *backward) readAll(ctx context.Context, from, before uint64) ([]hit, error) {
+	w.read += before - from
+	var hits []hit
+	s := scan{stream: w.stream, from: from, to: before - 1, headersOnly: w.headersOnly}
+	err := w.reader.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
+		if w.matches == nil || w.matches(msg.Subject) {
+			hits = append(hits, hit{sequence, msg})
+		}
+		return true
+	})
+	return hits, err
+}
+
+// search asks for one match after the other in [from, before). ok is false when there are too many for that.
+func (w *backward) search(ctx context.Context, from, before uint64) (hits []hit, ok bool, _ error) {
+	w.searched += before - from
+	for at := from; at < before; {
+		m, err := w.direct(ctx, w.stream, getRequest{Sequence: at, Next: w.filter})
+		if err != nil {
+			return nil, false, err
+		}
+		if m == nil || m.Sequence >= before {
+			break
+		}
+		if len(hits) == sparseHits {
+			return nil, false, nil
+		}
+		hits = append(hits, hit{m.Sequence, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data}})
+		at = m.Sequence + 1
+	}
+	return hits, true, nil
+}
+
+// The kinds of cursors.
+const (
+	cursorDead    = 'd' // a sequence in DEAD
+	cursorRecords = 'r' // a sequence in ATTEMPTS
+	cursorPending = 'p' // a sequence in EVENTS
+	cursorWaiting = 'w' // a delivery's id
+	cursorEvent   = 'e' // a delivery's id
+)
+
+// formatCursor and parseCursor write a position as text. The kind says which walk it belongs to.
+func formatCursor(kind byte, at uint64) string {
+	return string(strconv.AppendUint([]byte{kind}, at, 36))
+}
+
+func parseCursor(cursor string) (kind byte, at uint64, ok bool) {
+	if len(cursor) < 2 {
+		return 0, 0, false
+	}
+	at, err := strconv.ParseUint(cursor[1:], 36, 64)
+	return cursor[0], at, err == nil && formatCursor(cursor[0], at) == cursor
+}

@@ -1,0 +1,261 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events"
+)
+
+// ErrCursor says that a cursor is none that a list gave. History.List and DeadList.List return it.
+var ErrCursor = errors.New("not a cursor of this list")
+
+const (
+	// followGets is how many records of a delivery's subject are looked at one by one before they are read in a row: a
+	// delivery that went well is among the first, and a consumer costs as much as ten of them.
+	followGets = 48
+	// recentRecords is how far before a subject's newest record a delivery that waits is looked for: what was written
+	// between its timer and now is at most what the workers have in flight.
+	recentRecords = 4096
+)
+
+// Matcher tells the subscriptions that the event stored at sequence is for: the registry's Match, handed in from above.
+type Matcher func(ctx context.Context, e *events.Event, sequence uint64) ([]string, error)
+
+// History reads deliveries: their state and attempts. It is safe for concurrent use, keeps nothing, and never writes.
+type History struct {
+	reader
+	waiting *Waitlist
+	dead    *DeadList
+	match   Matcher
+}
+
+// NewHistory reads through js, whose connection should be its own: the server answers reads in the order of what else
+// comes by it. match may be nil: then a delivery is not known before its first record.
+func NewHistory(js jetstream.JetStream, match Matcher) *History {
+	return &History{reader: newReader(js), waiting: NewWaitlist(js), dead: NewDeadList(js), match: match}
+}
+
+// Found is a delivery: its newest record, which is its state, and its attempts, the oldest first. Attempts that are
+// older than the history is kept are missing.
+type Found struct {
+	Record   *events.Record
+	Attempts []events.Attempt
+}
+
+// Find returns a delivery. ok is false when there is none of this id, or when it ended longer ago than the history is
+// kept.
+func (h *History) Find(ctx context.Context, id string) (f *Found, ok bool, err error) {
+	sequence, subscription, replay, ok := events.ParseDeliveryID(id)
+	if !ok {
+		return nil, false, nil
+	}
+	f, err = h.findWaiting(ctx, subscription, sequence, id)
+	if f == nil && err == nil {
+		f, err = h.findRecords(ctx, subscription, sequence, id)
+	}
+	if f == nil && err == nil && replay == 0 {
+		f, err = h.findPending(ctx, subscription, sequence, id)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("find delivery %s: %w", id, err)
+	}
+	return f, f != nil, nil
+}
+
+// findWaiting finds a delivery that has a message of its own: a timer, a place in HELD or a dead letter. That names its
+// newest record, and each record the one before, so this costs no search.
+func (h *History) findWaiting(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
+	d, state, err := h.standing(ctx, subscription, id)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	records, err := h.chain(ctx, id, d.Record)
+	if err != nil {
+		return nil, err
+	}
+	later, err := h.recent(ctx, HistorySubject(subscription, sequence), id, d.Record)
+	if err != nil {
+		return nil, err
+	}
+	records = append(records, later...)
+	if len(records) == 0 {
+		return &Found{Record: &events.Record{Delivery: *d, State: state}}, nil
+	}
+	return found(records), nil
+}
+
+// standing returns the delivery as its own message has it, or nil when it has none.
+func (h *History) standing(ctx context.Context, subscription, id string) (*events.Delivery, events.State, error) {
+	w, ok, err := h.waiting.Find(ctx, subscription, id)
+	if err != nil {
+		return nil, "", err
+	}
+	if ok {
+		return &w.Delivery, w.State(), nil
+	}
+	letter, ok, err := h.dead.Find(ctx, id)
+	if !ok || err != nil {
+		return nil, "", err
+	}
+	return &letter.Delivery, events.StateDead, nil
+}
+
+// chain returns the records of a delivery from the oldest that is kept to the one at newest. It ends where a record is
+// not there any more, or is another delivery's.
+func (h *History) chain(ctx context.Context, id string, newest uint64) ([]*events.Record, error) {
+	var records []*events.Record
+	for at := newest; at != 0; {
+		m, err := h.direct(ctx, Attempts, getRequest{Sequence: at})
+		if err != nil {
+			return nil, err
+		}
+		if m == nil || m.Header.Get(HeaderDelivery) != id {
+			break
+		}
+		r, err := ParseRecord(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+		if r.Record >= at {
+			break // never: a record is written after the one before it
+		}
+		at = r.Record
+	}
+	slices.Reverse(records)
+	return records, nil
+}
+
+// recent returns the records of a delivery after the one at known, when they were written a moment ago: an attempt
+// that has its record and whose timer is not removed yet.
+func (h *History) recent(ctx context.Context, subject, id string, known uint64) ([]*events.Record, error) {
+	last, err := h.direct(ctx, Attempts, getRequest{Last: subject})
+	if last == nil || err != nil || last.Sequence <= known {
+		return nil, err
+	}
+	return h.follow(ctx, subject, id, max(known+1, last.Sequence-min(last.Sequence, recentRecords)), last.Sequence)
+}
+
+// findRecords searches the records of a delivery from the time of its event on.
+func (h *History) findRecords(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
+	subject := HistorySubject(subscription, sequence)
+	last, err := h.direct(ctx, Attempts, getRequest{Last: subject})
+	if last == nil || err != nil {
+		return nil, err
+	}
+	from := uint64(1) // an event that is trimmed may be of any time
+	if e, err := h.direct(ctx, Events, getRequest{Sequence: sequence}); err != nil {
+		return nil, err
+	} else if e != nil {
+		start, err := h.leader(ctx, Attempts, getRequest{StartTime: &e.Time})
+		if start == nil || err != nil {
+			return nil, err
+		}
+		from = start.Sequence
+	}
+	records, err := h.follow(ctx, subject, id, from, last.Sequence)
+	if len(records) == 0 || err != nil {
+		return nil, err
+	}
+	if first := records[0]; first.Record != 0 { // written before its event's time: a clock was set back
+		earlier, err := h.chain(ctx, id, first.Record)
+		if err != nil {
+			return nil, err
+		}
+		records = append(earlier, records...)
+	}
+	return found(records), nil
+}
+
+// follow reads subject in [from, to] and returns the records of one delivery, up to the one that ends it.
+func (h *History) follow(ctx context.Context, subject, id string, from, to uint64) ([]*events.Record, error) {
+	var records []*events.Record
+	var failed error
+	take := func(header nats.Header, data []byte) (more bool) {
+		if header.Get(HeaderDelivery) != id {
+			return true
+		}
+		r, err := ParseRecord(data)
+		if err != nil {
+			failed = err
+			return false
+		}
+		records = append(records, r)
+		return !r.State.Ended()
+	}
+	for range followGets {
+		m, err := h.direct(ctx, Attempts, getRequest{Sequence: from, Next: subject})
+		if m == nil || err != nil {
+			return records, err
+		}
+		if m.Sequence > to || !take(m.Header, m.Data) {
+			return records, failed
+		}
+		from = m.Sequence + 1
+	}
+	s := scan{stream: Attempts, filter: subject, from: from, to: to}
+	err := h.read(ctx, s, func(_ uint64, msg *nats.Msg) bool { return take(msg.Header, msg.Data) })
+	return records, errors.Join(err, failed)
+}
+
+// findPending finds a delivery that has no record yet, because no attempt of it has ended.
+func (h *History) findPending(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
+	pending, err := h.expected(ctx, sequence)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range pending {
+		if r.Subscription == subscription && r.ID == id {
+			return &Found{Record: r}, nil
+		}
+	}
+	return nil, nil
+}
+
+// expected returns the deliveries that the event at sequence asks for, as they are before their first record.
+func (h *History) expected(ctx context.Context, sequence uint64) ([]*events.Record, error) {
+	if h.match == nil {
+		return nil, nil
+	}
+	m, err := h.leader(ctx, Events, getRequest{Sequence: sequence})
+	if m == nil || err != nil {
+		return nil, err
+	}
+	return h.expectedOf(ctx, m)
+}
+
+func (h *History) expectedOf(ctx context.Context, m *stored) ([]*events.Record, error) {
+	e, err := events.ParseNATS(m.Header, m.Data)
+	if err != nil {
+		return nil, nil // not an event: it becomes a dead letter, and has no delivery before
+	}
+	subscriptions, err := h.match(ctx, e, m.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*events.Record, len(subscriptions))
+	for i, s := range subscriptions {
+		records[i] = &events.Record{State: events.StatePending, Delivery: events.Delivery{
+			ID: events.DeliveryID(m.Sequence, s, 0), Subscription: s, Tenant: e.Tenant(),
+			Event: events.Ref(e, m.Sequence), CreatedAt: m.Time,
+		}}
+	}
+	return records, nil
+}
+
+// found puts the records of a delivery together, of which there is at least one.
+func found(records []*events.Record) *Found {
+	f := &Found{Record: records[len(records)-1]}
+	for _, r := range records {
+		if r.Attempt != nil {
+			f.Attempts = append(f.Attempts, *r.Attempt)
+		}
+	}
+	return f
+}

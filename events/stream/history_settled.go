@@ -1,0 +1,108 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events"
+)
+
+// replicaLag is how long a read waits for the replica it got to catch up before it looks again.
+const replicaLag = 50 * time.Millisecond
+
+// Settled is called for one history record: the delivery's state after it, the attempts made by then, and the record's
+// sequence.
+type Settled func(delivery string, state events.State, attempts int, record uint64)
+
+// SettledSince calls fn for every record written since from, in order, up to the newest when it began, whose sequence
+// it returns. What was recorded since the time of a consumer's ack floor need not be done again.
+func (h *History) SettledSince(ctx context.Context, from time.Time, fn Settled) (last uint64, err error) {
+	first, err := h.leader(ctx, Attempts, getRequest{StartTime: &from})
+	if err != nil {
+		return 0, err
+	}
+	if first == nil {
+		s, err := h.state(ctx, Attempts)
+		return s.Last, err
+	}
+	return h.SettledFrom(ctx, first.Sequence, fn)
+}
+
+// SettledFrom is SettledSince from a sequence on.
+func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) (last uint64, err error) {
+	state, err := h.state(ctx, Attempts)
+	if err != nil {
+		return 0, err
+	}
+	next := max(sequence, state.First)
+	for next <= state.Last {
+		err := h.read(ctx, scan{stream: Attempts, from: next, to: state.Last}, func(at uint64, msg *nats.Msg) bool {
+			next = at + 1
+			fn(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), at)
+			return true
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read settled deliveries: %w", err)
+		}
+		if next > state.Last {
+			break
+		}
+		if err := h.lagging(ctx, &next); err != nil {
+			return 0, fmt.Errorf("read settled deliveries: %w", err)
+		}
+	}
+	return state.Last, nil
+}
+
+// lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.
+func (h *History) lagging(ctx context.Context, next *uint64) error {
+	state, err := h.state(ctx, Attempts)
+	if err != nil {
+		return err
+	}
+	if state.First > *next {
+		*next = state.First
+		return nil
+	}
+	select {
+	case <-time.After(replicaLag):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// headerValue is Header.Get for a name in the spelling that we write.
+func headerValue(h nats.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Members of a record, as AppendRecord writes them. A quote in a string is always escaped, so that in the text of a
+// record they are what they seem, and the delivery's own come first.
+var (
+	attemptsMember = []byte(`,"attempts":`)
+	firstMember    = []byte(`,"first":true`)
+)
+
+// recordAttempts reads the number of attempts off a record without decoding it.
+func recordAttempts(data []byte) int {
+	at := bytes.Index(data, attemptsMember)
+	if at < 0 {
+		return 0
+	}
+	n := 0
+	for _, c := range data[at+len(attemptsMember):] {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
