@@ -17,10 +17,11 @@ const (
 
 // attributes collects the attributes of one event, from whatever mode, and all that is wrong with them.
 type attributes struct {
-	event  *Event
-	faults []Fault
-	prefix string // of pointers: "/", "/3/" in a batch, "ce-" in headers
-	seen   nameSet
+	event   *Event
+	faults  []Fault
+	headers bool // they are headers: pointers are header names
+	nth     int  // of the events of a batch, from 1; 0 = the event is alone
+	seen    nameSet
 }
 
 // required are the attributes that an event must have (CE-1).
@@ -42,10 +43,20 @@ func (a *attributes) fault(name, detail string) {
 	if len(name) > maxPointer {
 		name = strings.ToValidUTF8(name[:maxPointer], "") + "…"
 	}
-	if a.prefix[0] == '/' {
-		name = strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+	if a.headers {
+		name = headerPrefix + name
+	} else {
+		name = a.base() + "/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 	}
-	a.note(Fault{Pointer: a.prefix + name, Detail: detail})
+	a.note(Fault{Pointer: name, Detail: detail})
+}
+
+// base is the JSON pointer of the event.
+func (a *attributes) base() string {
+	if a.nth == 0 {
+		return ""
+	}
+	return "/" + strconv.Itoa(a.nth-1)
 }
 
 // note notes a fault, if there are not too many already.

@@ -61,14 +61,13 @@ func (p *parser) readBatch(i int, limits BatchLimits) ([]*Event, error) {
 		if len(all) == limits.MaxEvents {
 			return nil, tooLarge("", "a batch has at most "+strconv.Itoa(limits.MaxEvents)+" events")
 		}
-		pointer := "/" + strconv.Itoa(len(all))
-		p.prefix = pointer + "/"
 		start := i
+		p.nth++
 		if i = p.readEvent(i); i < 0 {
 			return nil, nil
 		}
 		if i-start > MaxEventBytes {
-			return nil, tooLarge(pointer, eventTooLarge)
+			return nil, tooLarge(p.base(), eventTooLarge)
 		}
 		p.event.text = p.text[start:i:i]
 		all = append(all, p.event)

@@ -143,7 +143,7 @@ func (h *headers) readNATSBinary(contentType string, data []byte) (*Event, error
 
 // read reads the attributes.
 func (h *headers) read() *attributes {
-	a := &attributes{prefix: headerPrefix}
+	a := &attributes{headers: true}
 	a.begin()
 	for _, c := range h.ce {
 		if a.fresh(c.name) {

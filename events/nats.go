@@ -32,7 +32,7 @@ func parseLong(length string, payload []byte) (*Event, error) {
 		return nil, &Invalid{Status: 400, Code: "invalid_header", Faults: []Fault{
 			{Pointer: headerLong, Detail: "must be the length of a part of the payload"}}}
 	}
-	p := parser{scanner: scanner{text: payload[:n]}, attributes: attributes{prefix: "/"}}
+	p := parser{scanner: scanner{text: payload[:n]}}
 	if i := p.readEvent(skipSpace(p.text, 0)); i >= 0 {
 		p.end(i)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"strconv"
-	"strings"
 	"unsafe"
 )
 
@@ -33,7 +32,7 @@ func ParseStructured(text []byte) (*Event, error) {
 	if len(text) > MaxEventBytes {
 		return nil, tooLarge("", eventTooLarge)
 	}
-	p := parser{scanner: scanner{text: text}, attributes: attributes{prefix: "/"}}
+	p := parser{scanner: scanner{text: text}}
 	i := p.readEvent(skipSpace(text, 0))
 	if i >= 0 {
 		p.end(i)
@@ -64,7 +63,7 @@ func (p *parser) readEvent(i int) int {
 	p.begin()
 	p.data, p.base64 = member{}, member{}
 	if i < len(p.text) && p.text[i] != '{' {
-		p.note(Fault{Pointer: strings.TrimSuffix(p.prefix, "/"), Detail: "must be a JSON object"})
+		p.note(Fault{Pointer: p.base(), Detail: "must be a JSON object"})
 		return p.value(i, 0)
 	}
 	if i >= len(p.text) {
