@@ -1,8 +1,8 @@
 package egress
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -65,15 +65,13 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if at, ok := ctx.Deadline(); ok {
 		ctx = context.WithValue(ctx, deadlineKey{}, at)
 	}
-	body := bodies.Get().(*body)
-	body.Reset(r.Body)
+	body := &body{rest: r.Body}
+	defer body.take()
 	came, err := c.guests.of(r.Tenant).RoundTrip(c.outgoing(ctx, r, body))
 	if err != nil {
-		<-body.closed // not reused: after an error the transport may close it once more
 		return nil, explain(ctx, err)
 	}
 	answer, err := c.read(came)
-	body.release()
 	if err != nil {
 		return answer, explain(ctx, err)
 	}
@@ -102,7 +100,20 @@ func (c *Client) outgoing(ctx context.Context, r *Request, b *body) *http.Reques
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: b, ContentLength: int64(len(r.Body)),
 	}
+	if len(r.Body) == 0 && !replayable(method, header) {
+		plain.Body = http.NoBody // else it would be chunked
+	}
 	return plain.WithContext(ctx)
+}
+
+// replayable reports whether http.Transport would send a request without a body again by itself.
+func replayable(method string, h http.Header) bool {
+	switch method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return h["Idempotency-Key"] != nil || h["X-Idempotency-Key"] != nil
+	default:
+		return true
+	}
 }
 
 // read takes the body of came, as far as it is wanted, and gives the connection back or closes it.
@@ -137,26 +148,37 @@ func (c *Client) read(came *http.Response) (*Response, error) {
 // scratch holds the buffers that bodies are read into; most answers fit in one.
 var scratch = sync.Pool{New: func() any { return new(make([]byte, 8<<10)) }}
 
-// body is the reader of a request's body, reused. The transport may read on after it has returned the response; Close says that it does not.
+// body is the reader of a request's body. The transport may read on after it has returned the response, and does not always close what it has
+// not sent; so Do takes the bytes back before it returns, and nobody waits for anybody.
 type body struct {
-	bytes.Reader
-	closed chan struct{}
+	mu   sync.Mutex
+	rest []byte
+	gone bool
 }
 
-var bodies = sync.Pool{New: func() any { return &body{closed: make(chan struct{}, 1)} }}
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone {
+		return 0, errTaken
+	}
+	if len(b.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
 
 // Close implements io.Closer.
-func (b *body) Close() error {
-	select {
-	case b.closed <- struct{}{}:
-	default: // closed twice
-	}
-	return nil
+func (b *body) Close() error { return nil }
+
+// take ends all reading.
+func (b *body) take() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rest, b.gone = nil, true
 }
 
-// release waits until the transport has done with b. It always gets there: it closes what it has not sent.
-func (b *body) release() {
-	<-b.closed
-	b.Reset(nil)
-	bodies.Put(b)
-}
+var errTaken = errors.New("exchange is over")

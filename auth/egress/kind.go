@@ -86,12 +86,13 @@ func kindOf(err error) (Kind, error) {
 	if isTLS(err) {
 		return TLS, err
 	}
+	if isReset(err) {
+		return Reset, plain(err)
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return Refused, plain(err)
 	}
 	switch {
-	case isReset(err):
-		return Reset, plain(err)
 	case strings.Contains(err.Error(), "response headers exceeded"):
 		return Protocol, errHeader
 	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):

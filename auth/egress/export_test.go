@@ -1,0 +1,6 @@
+package egress
+
+import "net"
+
+// SetResolver makes c resolve names with r.
+func (c *Client) SetResolver(r *net.Resolver) { c.guests.dial.net.Resolver = r }
