@@ -1,9 +1,10 @@
 package registry
 
 import (
-	"context"
 	"errors"
 	"time"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // Config holds the settings of a registry.
@@ -11,9 +12,8 @@ type Config struct {
 	// Timeout is for one request to the broker. More than a second means that the broker is in trouble.
 	Timeout time.Duration
 
-	// Sync makes what the broker has acknowledged durable, before a write returns. nil: the PubAck is durable (a cluster,
-	// or the embedded server with sync always).
-	Sync func(context.Context) error
+	// Sync makes what the broker has acknowledged durable, before a write returns. nil: the acknowledgement is durable.
+	Sync stream.Syncer
 }
 
 // DefaultConfig returns the settings that fit the embedded broker and a cluster alike.

@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"hash/maphash"
+	"math/bits"
+
+	"github.com/hookfleet/hookfleet/events"
+)
+
+// index finds the rules of an event without looking at all of them.
+//
+// A rule has a shape for each of its types: which things of an event it compares for equality (its type or a prefix of
+// it, its source, attributes), and a key: the hash of what it compares them with. A tenant has few shapes, however many
+// subscriptions it has. An event makes its own key for each shape and finds the rules in one map, all shapes and
+// tenants together; each found rule is then evaluated in full, so that the index only ever has to find enough.
+//
+// Types that a rule names are made disjoint, so that an event finds a rule at most once.
+//
+// Its owner's lock guards it.
+type index struct {
+	seed    maphash.Seed
+	next    uint64 // id of the next shape
+	tenants map[string]*shapes
+	places  map[uint64]*place
+}
+
+// rule is one version of a subscription in the index.
+type rule struct {
+	item        *item
+	criteria    *events.Subscription // tenant, source, types and filters of the version
+	from, until uint64
+	gone        bool
+	first       place   // nearly all rules have one place
+	more        []place // the others
+}
+
+// place is a rule's entry under one key, in a list of all with the same key.
+type place struct {
+	rule       *rule
+	shape      *shape
+	key        uint64
+	width      int // length of the affix
+	next, prev *place
+}
+
+func newIndex() index {
+	return index{seed: maphash.MakeSeed(), tenants: make(map[string]*shapes), places: make(map[uint64]*place)}
+}
+
+// add puts an item's rules into the index.
+func (x *index) add(it *item) {
+	it.link()
+	if it.live() {
+		x.addRule(&it.now)
+	}
+	for _, r := range it.earlier {
+		x.addRule(r)
+	}
+}
+
+// remove takes an item's rules out of the index.
+func (x *index) remove(it *item) {
+	if it.live() {
+		x.removeRule(&it.now)
+	}
+	for _, r := range it.earlier {
+		x.removeRule(r)
+	}
+}
+
+func (x *index) addRule(r *rule) {
+	tenant := x.tenants[r.criteria.Tenant]
+	if tenant == nil {
+		tenant = newShapes()
+		x.tenants[r.criteria.Tenant] = tenant
+	}
+	plan := planOf(r.criteria)
+	n := len(plan.types) * len(plan.values)
+	if n > 1 {
+		r.more = make([]place, n-1)
+	}
+	i := 0
+	for _, typ := range plan.types {
+		sh := tenant.use(plan.def(typ), &x.next)
+		for _, value := range plan.values {
+			p := &r.first
+			if i > 0 {
+				p = &r.more[i-1]
+			}
+			i++
+			*p = place{rule: r, shape: sh, key: plan.key(x.seed, sh, typ, value), width: len(plan.affix.Value)}
+			sh.grow(p.width)
+			x.insert(p)
+		}
+	}
+}
+
+func (x *index) insert(p *place) {
+	p.next = x.places[p.key]
+	if p.next != nil {
+		p.next.prev = p
+	}
+	x.places[p.key] = p
+}
+
+func (x *index) removeRule(r *rule) {
+	tenant := x.tenants[r.criteria.Tenant]
+	x.removePlace(tenant, &r.first)
+	for i := range r.more {
+		x.removePlace(tenant, &r.more[i])
+	}
+	r.more = nil
+	if len(tenant.byDef) == 0 {
+		delete(x.tenants, r.criteria.Tenant)
+	}
+}
+
+func (x *index) removePlace(tenant *shapes, p *place) {
+	if p.next != nil {
+		p.next.prev = p.prev
+	}
+	switch {
+	case p.prev != nil:
+		p.prev.next = p.next
+	case p.next != nil:
+		x.places[p.key] = p.next
+	default:
+		delete(x.places, p.key)
+	}
+	p.shape.shrink(p.width)
+	if p.shape.places == 0 {
+		tenant.drop(p.shape)
+	}
+	*p = place{}
+}
+
+// match appends the rules that hold for e at sequence.
+func (x *index) match(e *events.Event, sequence uint64, dst []Match) []Match {
+	tenant := x.tenants[e.Tenant()]
+	if tenant == nil {
+		return dst
+	}
+	for _, sh := range tenant.plain {
+		dst = x.matchShape(sh, e, sequence, dst)
+	}
+	if len(tenant.byName) > 0 {
+		for a := range e.Attributes() {
+			for _, sh := range tenant.byName[a.Name] {
+				dst = x.matchShape(sh, e, sequence, dst)
+			}
+		}
+	}
+	return dst
+}
+
+func (x *index) matchShape(sh *shape, e *events.Event, sequence uint64, dst []Match) []Match {
+	key, ok := sh.keyOf(x.seed, e)
+	if !ok {
+		return dst
+	}
+	if sh.def.affix == noAffix {
+		return x.matchKey(key, e, sequence, dst)
+	}
+	value, ok := e.Attribute(sh.def.affixName)
+	for _, w := range sh.widths {
+		if !ok || w.width > len(value) {
+			break
+		}
+		part := value[:w.width]
+		if sh.def.affix == suffixAffix {
+			part = value[len(value)-w.width:]
+		}
+		dst = x.matchKey(mix(key, maphash.String(x.seed, part)), e, sequence, dst)
+	}
+	return dst
+}
+
+func (x *index) matchKey(key uint64, e *events.Event, sequence uint64, dst []Match) []Match {
+	for p := x.places[key]; p != nil; p = p.next {
+		r := p.rule
+		if sequence <= r.from || sequence > r.until || !r.criteria.Match(e) {
+			continue
+		}
+		m := Match{ID: r.item.id}
+		if !r.gone && r.item.live() {
+			m.Entry = &r.item.Entry
+		}
+		dst = append(dst, m)
+	}
+	return dst
+}
+
+// mix folds another hash into a key. The order counts.
+func mix(key, hash uint64) uint64 {
+	high, low := bits.Mul64(key^0x9e3779b97f4a7c15, hash|1)
+	return high ^ bits.RotateLeft64(low, 31) ^ hash
+}

@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/hookfleet/hookfleet/events"
+)
+
+// Bounds of a record.
+const (
+	// maxPast bounds the earlier versions that still have unsettled events: each is in the index.
+	maxPast = 64
+	// maxRecord keeps a record below the 1 MiB that the broker takes.
+	maxRecord = 900 << 10
+)
+
+// record is what is stored under a subscription's id.
+type record struct {
+	events.Stored           // absent when deleted
+	ETag          uint64    `json:"etag,omitempty"` // the revision to show; 0 = that of the record
+	CreatedAt     time.Time `json:"createdat,omitzero"`
+	UpdatedAt     time.Time `json:"updatedat,omitzero"`
+	Since         uint64    `json:"since,omitempty"`
+	From          uint64    `json:"from,omitempty"`
+	Past          []version `json:"past,omitempty"`
+	Deleted       bool      `json:"deleted,omitempty"`
+}
+
+// version is what a subscription matched for events with From < sequence <= Until.
+type version struct {
+	From    uint64          `json:"from"`
+	Until   uint64          `json:"until"`
+	Gone    bool            `json:"gone,omitempty"` // of a subscription that was deleted
+	Tenant  string          `json:"tenant"`
+	Source  string          `json:"source,omitempty"`
+	Types   []string        `json:"types,omitempty"`
+	Filters []events.Filter `json:"filters,omitempty"`
+}
+
+// criteria is the version as what the index takes.
+func (v *version) criteria() *events.Subscription {
+	return &events.Subscription{Tenant: v.Tenant, Source: v.Source, Types: v.Types, Filters: v.Filters}
+}
+
+// item is all that is known of an id. It is immutable but for the index's links in rules; a change replaces it.
+type item struct {
+	Entry
+	id       string
+	revision uint64 // of the record
+	past     []version
+	now      rule    // of the present version; unused when deleted
+	earlier  []*rule // of past
+}
+
+// live reports whether there is a subscription, not just the memory of one.
+func (it *item) live() bool { return it.Subscription != nil }
+
+// readRecord makes an item of what is stored under id.
+func readRecord(id string, text []byte, revision uint64) (*item, error) {
+	var rec record
+	if err := json.Unmarshal(text, &rec); err != nil {
+		return nil, fmt.Errorf("not a record: %w", err)
+	}
+	it := &item{id: id, revision: revision, past: rec.Past}
+	if rec.Deleted {
+		return it, nil
+	}
+	s, err := rec.Open()
+	if err != nil {
+		return nil, err
+	}
+	if s.ID != id {
+		return nil, fmt.Errorf("record is of %q", s.ID)
+	}
+	intern(s)
+	it.Entry = rec.entry(s, revision)
+	return it, nil
+}
+
+func (rec *record) entry(s *events.Subscription, revision uint64) Entry {
+	if rec.ETag != 0 {
+		revision = rec.ETag
+	}
+	return Entry{
+		Subscription: s, Revision: revision, Since: rec.Since, From: rec.From, CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
+	}
+}
+
+// intern replaces what nearly all subscriptions say alike by one copy of it.
+func intern(s *events.Subscription) {
+	for _, p := range []struct {
+		text *string
+		same string
+	}{
+		{&s.Tenant, events.DefaultTenant}, {&s.Protocol, events.ProtocolHTTP}, {&s.ProtocolSettings.Method, events.MethodPost},
+		{&s.ProtocolSettings.ContentMode, events.ModeStructured}, {&s.Config.Retry.Policy, events.PolicyExponential},
+	} {
+		if *p.text == p.same {
+			*p.text = p.same
+		}
+	}
+}
+
+// record is the record that an item was read from, to be changed and stored again.
+func (it *item) record() record {
+	rec := record{Past: slices.Clone(it.past), Deleted: !it.live()}
+	if it.live() {
+		rec.Stored = events.Seal(it.Subscription)
+		rec.CreatedAt, rec.UpdatedAt, rec.Since, rec.From = it.CreatedAt, it.UpdatedAt, it.Since, it.From
+	}
+	return rec
+}
+
+// close moves the present version to the past: it holds for events up to sequence. A version that held for none leaves
+// no trace.
+func (rec *record) close(sequence uint64) {
+	s := rec.Subscription
+	if s == nil || sequence <= rec.From {
+		return
+	}
+	rec.Past = append(rec.Past, version{
+		From: rec.From, Until: sequence, Tenant: s.Tenant, Source: s.Source, Types: s.Types, Filters: s.Filters,
+	})
+}
+
+// remove turns rec into what is left of a subscription that was deleted at sequence.
+func (rec *record) remove(sequence uint64) {
+	rec.close(sequence)
+	for i := range rec.Past {
+		rec.Past[i].Gone = true
+	}
+	*rec = record{Past: rec.Past, Deleted: true}
+}
+
+// prune drops versions that only matter for events up to floor, and reports whether there were any.
+func (rec *record) prune(floor uint64) bool {
+	n := len(rec.Past)
+	rec.Past = slices.DeleteFunc(rec.Past, func(v version) bool { return v.Until <= floor })
+	return len(rec.Past) < n
+}
+
+// text is what is stored.
+func (rec *record) text() ([]byte, error) {
+	text, err := json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	if len(rec.Past) > maxPast || len(text) > maxRecord {
+		return nil, ErrBacklog
+	}
+	return text, nil
+}
+
+// sameMatch reports whether both match the same events.
+func sameMatch(a, b *events.Subscription) bool {
+	return a.Tenant == b.Tenant && a.Source == b.Source && slices.Equal(a.Types, b.Types) &&
+		slices.EqualFunc(a.Filters, b.Filters, sameFilter)
+}
+
+func sameFilter(a, b events.Filter) bool {
+	if (a.Not == nil) != (b.Not == nil) || a.Not != nil && !sameFilter(*a.Not, *b.Not) {
+		return false
+	}
+	return slices.Equal(a.Exact, b.Exact) && slices.Equal(a.Prefix, b.Prefix) && slices.Equal(a.Suffix, b.Suffix) &&
+		slices.EqualFunc(a.All, b.All, sameFilter) && slices.EqualFunc(a.Any, b.Any, sameFilter)
+}
+
+// rules are the item's entries in the index, with their versions.
+func (it *item) link() {
+	if it.live() {
+		it.now = rule{item: it, criteria: it.Subscription, from: it.From, until: math.MaxUint64}
+	}
+	it.earlier = nil
+	for i := range it.past {
+		v := &it.past[i]
+		it.earlier = append(it.earlier, &rule{item: it, criteria: v.criteria(), from: v.From, until: v.Until, gone: v.Gone})
+	}
+}

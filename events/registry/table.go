@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// subscriptionTable takes the records of subscriptions into memory and the index.
+type subscriptionTable struct{ *Registry }
+
+func (t subscriptionTable) set(e jetstream.KeyValueEntry) {
+	id := e.Key()
+	if t.revisionOf(id) >= e.Revision() {
+		return
+	}
+	it, err := readRecord(id, e.Value(), e.Revision())
+	if err != nil {
+		t.mu.Lock()
+		t.broken[id] = fault{e.Revision(), err.Error()}
+		t.mu.Unlock()
+		t.log.Error().Err(err).Str("subscription", id).Uint64("revision", e.Revision()).Msg("record cannot be read, the last good version stays in use")
+		return
+	}
+	t.replace(id, it)
+	t.changes.note(id)
+}
+
+// revisionOf is the revision of the newest record of id that was taken; 0 = none.
+func (t subscriptionTable) revisionOf(id string) uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if it := t.items[id]; it != nil {
+		return it.revision
+	}
+	return 0
+}
+
+// replace puts it in the place of what is known of id; nil removes it.
+func (t subscriptionTable) replace(id string, it *item) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.items[id]; old != nil {
+		t.index.remove(old)
+	}
+	delete(t.items, id)
+	delete(t.aged, id)
+	delete(t.broken, id)
+	if it == nil {
+		return
+	}
+	t.index.add(it)
+	t.items[id] = it
+	if !it.live() || len(it.past) > 0 {
+		t.aged[id] = struct{}{}
+	}
+}
+
+func (t subscriptionTable) remove(e jetstream.KeyValueEntry) {
+	t.replace(e.Key(), nil)
+	t.changes.note(e.Key())
+}
+
+func (t subscriptionTable) sweep(keys map[string]struct{}, upto uint64) {
+	t.mu.RLock()
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(t.items)), func(id string) bool {
+		_, there := keys[id]
+		return there || t.items[id].revision > upto
+	})
+	t.mu.RUnlock()
+	for _, id := range gone {
+		t.replace(id, nil)
+		t.changes.note(id)
+	}
+}
