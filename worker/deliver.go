@@ -44,11 +44,14 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) (verdict events.Verdi
 	start := time.Now()
 	answer := w.send(ctx, plan.render(d, start))
 	took := time.Since(start)
+	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64())
+	if verdict.HoldFor > 0 {
+		g.close(time.Now().Add(verdict.HoldFor))
+	}
 	g.release(took)
 	if errors.Is(answer.err, context.Canceled) {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
-	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64())
 	return verdict, describe(d, plan, answer, verdict, start, took)
 }
 
@@ -84,13 +87,25 @@ func (w *Worker) admit(ctx context.Context, d *delivery) (*gate, events.Verdict)
 	sub := d.entry.Subscription
 	g := w.gates.of(sub.ID)
 	rank, n := w.fleet.rank(sub.ID)
-	if g.acquire(ctx, share(sub.Config.Concurrency, rank, n), d.lane.patience()) {
-		return g, events.Verdict{}
+	if !g.acquire(ctx, share(sub.Config.Concurrency, rank, n), d.lane.patience()) {
+		if ctx.Err() != nil || w.stopping() {
+			return nil, events.Verdict{Outcome: events.Returned}
+		}
+		return nil, w.notNow(d, events.ReasonConcurrency)
 	}
-	if ctx.Err() != nil {
-		return nil, events.Verdict{Outcome: events.Returned}
+	// The sink may have been closed while we waited for its turn.
+	reason, closed := w.closed(d.entry)
+	if !closed && g.isClosed(time.Now()) {
+		reason, closed = events.ReasonThrottled, true
 	}
-	return nil, w.notNow(d, events.ReasonConcurrency)
+	if closed || w.stopping() {
+		g.giveBack()
+		if w.stopping() {
+			return nil, events.Verdict{Outcome: events.Returned}
+		}
+		return nil, w.notNow(d, reason)
+	}
+	return g, events.Verdict{}
 }
 
 // notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.

@@ -24,6 +24,7 @@ type gate struct {
 	waiting  []*waiter
 	service  time.Duration // mean time of an exchange
 	progress time.Time     // when a permit was last returned, or first taken
+	until    time.Time     // closed until then: the sink asked for it, and the fleet is being told
 }
 
 type waiter struct {
@@ -115,6 +116,31 @@ func (g *gate) release(took time.Duration) {
 		g.service += time.Duration(serviceWeight * float64(took-g.service))
 	}
 	g.grant(now)
+}
+
+// giveBack returns a permit that was not used.
+func (g *gate) giveBack() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inflight--
+	g.grant(time.Now())
+}
+
+// close closes the gate here until then, at once: telling the fleet takes some milliseconds, in which the next in the
+// queue would be sent.
+func (g *gate) close(until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until.After(g.until) {
+		g.until = until
+	}
+}
+
+// isClosed reports whether close said so.
+func (g *gate) isClosed(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.until)
 }
 
 // grant hands free permits to those who wait, in order. The caller holds mu.

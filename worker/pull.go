@@ -57,7 +57,7 @@ var errConsumerLost = fmt.Errorf("the consumer is gone")
 func (p *puller) run(ctx context.Context) error {
 	var handling sync.WaitGroup
 	defer handling.Wait()
-	inbox := p.nc.NewRespInbox()
+	inbox := p.nc.NewInbox()
 	sub, err := p.nc.Subscribe(inbox, func(m *nats.Msg) { p.received(m, &handling) })
 	if err != nil {
 		return fmt.Errorf("listen for messages of %s: %w", p.consumer, err)

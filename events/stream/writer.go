@@ -87,7 +87,7 @@ type groupState struct {
 
 // NewWriter makes a writer on nc. sync may be nil.
 func NewWriter(nc *nats.Conn, sync Syncer) *Writer {
-	w := &Writer{nc: nc, sync: sync, wake: make(chan struct{}, 1), inbox: nc.NewRespInbox() + "."}
+	w := &Writer{nc: nc, sync: sync, wake: make(chan struct{}, 1), inbox: nc.NewInbox() + "."}
 	w.group.full = make(chan struct{}, 1)
 	return w
 }
