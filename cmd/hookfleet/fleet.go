@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
@@ -311,16 +310,17 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	ingest := producer.NewIngest(producer.IngestDeps{
 		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
 	})
+	handler := &producer.Handler{Ingest: ingest}
 	cfg := api.DefaultConfig()
 	cfg.Listen, cfg.Version = f.cfg.API.Listen, version()
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
-		Ingest: &producer.Handler{Ingest: ingest, MayPublish: mayPublish, Fail: api.Fail},
-		Sinks:  f.sinkPolicy(),
+		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
 	}, cfg)
 	if err != nil {
 		return err
 	}
+	handler.MayPublish, handler.Fail = f.api.MayPublish, f.api.Fail
 	f.roles.run("nats ingest", producer.NewResponder(f.front, ingest, f.log).Run)
 	f.roles.run("api", f.api.Run)
 	select {
@@ -336,8 +336,11 @@ func (f *fleet) sinkPolicy() events.SinkPolicy {
 	return events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
 }
 
-func mayPublish(r *http.Request, tenant, typ string) bool {
-	return api.KeyOf(r).MayPublish(tenant, typ)
+// ingestCodes are the answers to what ingest refuses.
+var ingestCodes = map[error]api.Code{
+	producer.ErrForbidden:   api.CodeForbidden,
+	producer.ErrReuse:       api.CodeIDReuse,
+	producer.ErrUnavailable: api.CodeUnavailable,
 }
 
 // errStreams refuses events while a stream is lost.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -47,4 +48,10 @@ func isGone(e *jetstream.APIError) bool {
 	default:
 		return false
 	}
+}
+
+// IfStill is the condition under which a timer replaces p: that p is still the one that is set. Write answers ErrMoved
+// otherwise.
+func IfStill(p *Parked) map[string]string {
+	return map[string]string{"Nats-Expected-Last-Subject-Sequence": strconv.FormatUint(p.Sequence, 10)}
 }

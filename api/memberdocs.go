@@ -1,0 +1,33 @@
+package api
+
+// memberDocs describes the members of types that are not this package's, as `Type.member`.
+var memberDocs = map[string]string{
+	"Subscription.id":              "made up if absent",
+	"Subscription.tenant":          "whose it is; default: default, or the tenant of a partner key",
+	"Subscription.paused":          "nothing is sent, what comes is held",
+	"Subscription.source":          "exactly this source; absent = any",
+	"Subscription.types":           "exactly these, or a trailing .* for one or more further tokens; absent = any",
+	"Subscription.filters":         "all must hold; 64 at most, 8 deep, 4 KiB each",
+	"Subscription.sink":            "where to send to: an https URL, and http where it is allowed",
+	"Subscription.protocol":        "HTTP",
+	"ProtocolSettings.method":      "POST; others are not supported yet",
+	"ProtocolSettings.contentmode": "structured; others are not supported yet",
+	"ProtocolSettings.signing":     "absent = unsigned",
+	"Signing.scheme":               "standardwebhooks; others are not supported yet",
+	"DeliveryConfig.timeout":       "of the whole exchange, 100ms to 5m",
+	"DeliveryConfig.concurrency":   "simultaneous sends, 1 to 500",
+	"RetryPolicy.policy":           "exponential (initial, factor, max), fixed (initial) or schedule (its last entry repeats)",
+	"RetryPolicy.jitter":           "delay × (1 ± jitter)",
+	"RetryPolicy.maxattempts":      "first attempt included",
+	"RetryPolicy.maxage":           "no attempt after this, counted from acceptance; then a dead letter, reason expired_retry; 0s = none",
+	"RetryPolicy.maxretryafter":    "caps Retry-After, which is a floor for the next attempt",
+	"Filter.exact":                 "attributes and their values; several = and",
+	"Filter.prefix":                "attributes and how their values begin",
+	"Filter.suffix":                "attributes and how their values end",
+	"Filter.all":                   "filters that must all hold",
+	"Filter.any":                   "filters of which one must hold",
+	"Filter.not":                   "a filter that must not hold",
+	"Fault.pointer":                "JSON pointer, or the name of the header or query parameter",
+	"Response.body":                "at most 4 KiB",
+	"EventRef.sequence":            "where it is stored: GET /v1/events/{sequence}",
+}
