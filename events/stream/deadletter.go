@@ -16,9 +16,9 @@ const noSubscription = "-"
 // DeadMessage is the message that stores a dead letter. raw is set instead of d.Payload for what could not be parsed as
 // an event; its header is kept only where it is a CloudEvents attribute or the content type.
 func DeadMessage(d *events.DeadLetter, rawHeader nats.Header, raw []byte) (*nats.Msg, error) {
-	meta, err := json.Marshal(&d.Delivery)
+	meta, err := deliveryHeader(d.Delivery)
 	if err != nil {
-		return nil, fmt.Errorf("encode dead letter %s: %w", d.ID, err)
+		return nil, err
 	}
 	header, payload := map[string][]string(rawHeader), raw
 	if d.Payload != nil {
@@ -30,21 +30,35 @@ func DeadMessage(d *events.DeadLetter, rawHeader nats.Header, raw []byte) (*nats
 			h[k] = v
 		}
 	}
-	h[HeaderDelivery] = []string{string(meta)}
+	h[HeaderDelivery] = []string{meta}
 	h[HeaderReason] = []string{string(d.Reason)}
 	h[HeaderDeadAt] = []string{d.DeadAt.UTC().Format(time.RFC3339Nano)}
 	if d.LastAttempt != nil {
-		last, err := json.Marshal(d.LastAttempt)
+		last, err := attemptHeader(d.LastAttempt)
 		if err != nil {
 			return nil, fmt.Errorf("encode last attempt of %s: %w", d.ID, err)
 		}
-		h[HeaderAttempt] = []string{string(last)}
+		h[HeaderAttempt] = []string{last}
 	}
 	subscription := d.Subscription
 	if subscription == "" {
 		subscription = noSubscription
 	}
 	return &nats.Msg{Subject: DeadSubject(d.Tenant, subscription, d.ID), Header: h, Data: payload}, nil
+}
+
+// maxAttemptHeader bounds the last attempt in a dead letter's headers, which together may have 65,535 bytes. The history
+// has it whole.
+const maxAttemptHeader = 16 << 10
+
+func attemptHeader(a *events.Attempt) (string, error) {
+	last, err := json.Marshal(a)
+	if err == nil && len(last) > maxAttemptHeader {
+		short := *a
+		short.Response = nil
+		last, err = json.Marshal(&short)
+	}
+	return string(last), err
 }
 
 // ParseDead reads a dead letter. Payload is nil when what died is not a valid event; then raw is all there is.
@@ -66,6 +80,7 @@ func ParseDead(header nats.Header, payload []byte) (d *events.DeadLetter, raw []
 			return nil, nil, fmt.Errorf("decode event of dead letter %s: %w", d.ID, err)
 		}
 		d.Payload.Own(d.Tenant)
+		d.Event = events.Ref(d.Payload, d.Event.Sequence)
 	}
 	return d, payload, nil
 }

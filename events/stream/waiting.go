@@ -25,17 +25,28 @@ type Waiting struct {
 
 // message builds the message of a waiting delivery from our header and the event's own.
 func (w *Waiting) message(subject string) (*nats.Msg, error) {
-	meta, err := json.Marshal(&w.Delivery)
+	meta, err := deliveryHeader(w.Delivery)
 	if err != nil {
-		return nil, fmt.Errorf("encode delivery %s: %w", w.Delivery.ID, err)
+		return nil, err
 	}
 	header, payload := w.Event.Message()
 	h := make(nats.Header, len(header)+3)
 	for k, v := range header {
 		h[k] = v
 	}
-	h[HeaderDelivery] = []string{string(meta)}
+	h[HeaderDelivery] = []string{meta}
 	return &nats.Msg{Subject: subject, Header: h, Data: payload}, nil
+}
+
+// deliveryHeader is the delivery without what the event says itself: all headers of a message together are at most
+// 65,535 bytes, and an id or subject alone may be larger.
+func deliveryHeader(d events.Delivery) (string, error) {
+	d.Event = events.EventRef{Sequence: d.Event.Sequence}
+	meta, err := json.Marshal(&d)
+	if err != nil {
+		return "", fmt.Errorf("encode delivery %s: %w", d.ID, err)
+	}
+	return string(meta), nil
 }
 
 // TimerMessage is the message that sets the delivery's timer to Delivery.NextAt. It replaces the timer it already has.
@@ -67,6 +78,6 @@ func ParseWaiting(header nats.Header, payload []byte) (*Waiting, error) {
 	if !e.Own(w.Delivery.Tenant) {
 		return nil, fmt.Errorf("event of delivery %s is not tenant %s's", w.Delivery.ID, w.Delivery.Tenant)
 	}
-	w.Event = e
+	w.Event, w.Delivery.Event = e, events.Ref(e, w.Delivery.Event.Sequence)
 	return w, nil
 }
