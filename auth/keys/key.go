@@ -1,11 +1,26 @@
 // Package keys holds the API keys: who calls, and what that caller may do.
+//
+// It promises that the text of a key is nowhere but in the answer of Generate, that a look-up tells nothing about other keys by the time it
+// takes, and that what a role may is said in one table. It does not promise to store keys, to say 401 or 403, or to know routes.
 package keys
 
 import (
-	"net/netip"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
+)
 
-	"github.com/hookfleet/hookfleet/auth/secret"
+// DefaultTenant is whose things are that name no tenant.
+const DefaultTenant = "default"
+
+// Bounds of one key; they are far above what people write, and keep a table of thousands of keys small.
+const (
+	maxTenants     = 1000
+	maxTypes       = 100
+	maxTypeBytes   = 255
+	maxDescription = 1024
 )
 
 // Role is what a key is for.
@@ -18,69 +33,150 @@ const (
 	Partner  Role = "partner"  // its tenant's subscriptions, deliveries, dead letters and replays; reads its events and statuses
 )
 
-// Key is one API key without its text.
+// action is something that a role may or may not.
+type action int
+
+const (
+	publish action = iota
+	feed
+	manage
+	read
+	operate
+)
+
+// may says what a role may do, within its tenants.
+var may = map[Role][]action{
+	Operator: {publish, feed, manage, read, operate},
+	Producer: {publish, feed},
+	Partner:  {manage, read},
+}
+
+// Key is one API key without its text. Encoded as JSON it is what an answer shows, so it has no hash. It is not changed once it is in a Table.
 type Key struct {
 	ID          string    `json:"id"`
 	Role        Role      `json:"role"`
-	Tenants     []string  `json:"tenants,omitempty"`
-	Types       []string  `json:"types,omitempty"`
+	Tenants     []string  `json:"tenants,omitempty"` // none: DefaultTenant, or every tenant for an operator
+	Types       []string  `json:"types,omitempty"`   // of events that a producer publishes: exact, or with a trailing .*; none: any
 	Description string    `json:"description,omitempty"`
-	Hash        Hash      `json:"-"` // never in answers; a store writes it beside
+	Hash        Hash      `json:"-"` // of the text; a store writes it beside
 	CreatedAt   time.Time `json:"createdat"`
 }
 
-// Hash is the SHA-256 of a key's text.
-type Hash [32]byte
-
-// HashOf returns the hash under which text is stored.
-func HashOf(text string) Hash { return Hash{} }
-
-// Generate returns a new id and the text of a new key.
-func Generate() (id string, text secret.Text) { return "", secret.Text{} }
-
-// Table is the set of keys that are valid now. The zero value is an empty table. It is safe for concurrent use.
-type Table struct{}
-
-// Lookup returns the key whose text this is.
-func (t *Table) Lookup(text string) (*Key, bool) { return nil, false }
-
-// Replace makes list the whole set.
-func (t *Table) Replace(list []*Key) {}
-
-// Put adds k, or replaces the key with its id.
-func (t *Table) Put(k *Key) {}
-
-// Remove takes the key with this id out.
-func (t *Table) Remove(id string) {}
-
-// Failures limits failed authentications by remote address.
-type Failures struct{}
-
-// NewFailures returns an empty limiter.
-func NewFailures() *Failures { return &Failures{} }
-
-// Allowed reports whether addr may try now, and if not, after which time it may.
-func (f *Failures) Allowed(addr netip.Addr, now time.Time) (retryAfter time.Duration, ok bool) {
-	return 0, true
+// Validate reports every fault of k as something to create. It does not look at ID, Hash and CreatedAt.
+func (k *Key) Validate() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if may[k.Role] == nil {
+		fault("role: must be operator, producer or partner")
+	}
+	if k.Role == Operator && len(k.Tenants)+len(k.Types) > 0 {
+		fault("tenants, types: an operator key has none, it may do everything")
+	}
+	if k.Role == Partner && (len(k.Tenants) != 1 || len(k.Types) > 0) {
+		fault("tenants, types: a partner key has one tenant and no types")
+	}
+	if len(k.Tenants) > maxTenants || len(k.Types) > maxTypes {
+		fault("tenants, types: at most %d and %d", maxTenants, maxTypes)
+	}
+	for i, tenant := range k.Tenants {
+		if !isTenant(tenant) {
+			fault("tenants/%d: must match ^[a-z0-9][a-z0-9_-]{0,62}$", i)
+		} else if slices.Contains(k.Tenants[:i], tenant) {
+			fault("tenants/%d: is there twice", i)
+		}
+	}
+	for i, pattern := range k.Types {
+		if why := wrongType(pattern); why != "" {
+			fault("types/%d: %s", i, why)
+		}
+	}
+	if len(k.Description) > maxDescription {
+		fault("description: is longer than %d bytes", maxDescription)
+	}
+	return errors.Join(errs...)
 }
 
-// Failed counts a failed authentication by addr.
-func (f *Failures) Failed(addr netip.Addr, now time.Time) {}
+func isTenant(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '_' || s[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
-// Valid reports every fault of k as something to create, nil when there is none.
-func (k *Key) Validate() error { return nil }
+func wrongType(pattern string) string {
+	name, _ := strings.CutSuffix(pattern, ".*")
+	switch {
+	case name == "":
+		return "must not be empty"
+	case len(pattern) > maxTypeBytes:
+		return "is too long"
+	case strings.Contains(name, "*"):
+		return "may have a * only at its end, as .*"
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return "must not have spaces or control characters"
+	default:
+		return ""
+	}
+}
+
+// Scope returns the tenants that the key is for; nil for an operator, who is for all.
+func (k *Key) Scope() []string {
+	switch {
+	case k.Role == Operator:
+		return nil
+	case len(k.Tenants) == 0:
+		return []string{DefaultTenant}
+	default:
+		return k.Tenants
+	}
+}
+
+// Home returns the tenant of a request that names none: a partner's own, else DefaultTenant.
+func (k *Key) Home() string {
+	if k.Role == Partner && len(k.Tenants) > 0 {
+		return k.Tenants[0]
+	}
+	return DefaultTenant
+}
 
 // MayPublish reports whether the key may publish events of this tenant and type.
-func (k *Key) MayPublish(tenant, eventType string) bool { return false }
+func (k *Key) MayPublish(tenant, eventType string) bool {
+	return k.may(publish, tenant) && (len(k.Types) == 0 || slices.ContainsFunc(k.Types, func(pattern string) bool {
+		return typeMatches(pattern, eventType)
+	}))
+}
 
-// MayManage reports whether the key may read and change subscriptions, deliveries, dead letters and replays of this tenant.
-func (k *Key) MayManage(tenant string) bool { return false }
-
-// MayRead reports whether the key may read events and statuses of this tenant.
-func (k *Key) MayRead(tenant string) bool { return false }
+// typeMatches: exactly, or with a trailing .* what stands before the star and one or more further tokens.
+func typeMatches(pattern, eventType string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
+		return strings.HasPrefix(eventType, prefix)
+	}
+	return pattern == eventType
+}
 
 // MayFeed reports whether the key may add items to sources of this tenant.
-func (k *Key) MayFeed(tenant string) bool { return false }
+func (k *Key) MayFeed(tenant string) bool { return k.may(feed, tenant) }
+
+// MayManage reports whether the key may read and change subscriptions, deliveries, dead letters and replays of this tenant.
+func (k *Key) MayManage(tenant string) bool { return k.may(manage, tenant) }
+
+// MayRead reports whether the key may read events and statuses of this tenant.
+func (k *Key) MayRead(tenant string) bool { return k.may(read, tenant) }
 
 // MayOperate reports whether the key may do what belongs to no tenant: keys, sources, egress.
-func (k *Key) MayOperate() bool { return false }
+func (k *Key) MayOperate() bool { return slices.Contains(may[k.Role], operate) }
+
+func (k *Key) may(a action, tenant string) bool {
+	if !slices.Contains(may[k.Role], a) {
+		return false
+	}
+	if len(k.Tenants) == 0 {
+		return k.Role == Operator || tenant == DefaultTenant
+	}
+	return slices.Contains(k.Tenants, tenant)
+}
