@@ -126,12 +126,8 @@ func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
 
 // publishSubjects are the subjects that a producer key may publish to.
 func publishSubjects(key *keys.Key) []string {
-	tenants := key.Tenants
-	if len(tenants) == 0 {
-		tenants = []string{"*"}
-	}
 	var subjects []string
-	for _, tenant := range tenants {
+	for _, tenant := range key.Scope() {
 		prefix := stream.SubjectPublish + tenant + "."
 		if len(key.Types) == 0 {
 			subjects = append(subjects, prefix+">")
