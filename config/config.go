@@ -92,6 +92,7 @@ type Log struct {
 // Bounds of settings.
 const (
 	maxReplicas    = 5                      // of a JetStream stream
+	minConcurrency = 4                      // first attempts, retries and held deliveries each have slots of their own
 	maxConcurrency = 1 << 16                // each send holds a socket, and a host has about that many ports
 	minDedupe      = 100 * time.Millisecond // the least that JetStream takes
 )
@@ -164,8 +165,8 @@ func (c *Config) faults() []*fault {
 	check("events.maxsize", require(c.Events.MaxSize == 0 || c.Events.MaxSize >= events.MaxEventBytes,
 		fmt.Sprintf("%d bytes do not hold one event of %d", c.Events.MaxSize, events.MaxEventBytes)))
 	check("events.dedupe", require(c.Events.Dedupe >= minDedupe, "must be at least "+minDedupe.String()))
-	check("worker.concurrency", require(c.Worker.Concurrency >= 1 && c.Worker.Concurrency <= maxConcurrency,
-		fmt.Sprintf("%d is not within 1..%d", c.Worker.Concurrency, maxConcurrency)))
+	check("worker.concurrency", require(c.Worker.Concurrency >= minConcurrency && c.Worker.Concurrency <= maxConcurrency,
+		fmt.Sprintf("%d is not within %d..%d", c.Worker.Concurrency, minConcurrency, maxConcurrency)))
 	check("log.level", oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"))
 	if c.Log.Format != "" {
 		check("log.format", oneOf(c.Log.Format, "json", "console"))

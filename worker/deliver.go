@@ -26,7 +26,9 @@ func (d *delivery) number() int { return d.Attempts + 1 }
 
 // deliver takes a delivery through one attempt: load → admit → render → send → classify. What it returns is a decision
 // that settle carries out; attempt is nil when no request was made. A panic is an outcome of this delivery alone.
-func (w *Worker) deliver(ctx context.Context, d *delivery) (verdict events.Verdict, attempt *events.Attempt) {
+//
+// turn bounds the wait for the sink's turn, ctx all of it.
+func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events.Verdict, attempt *events.Attempt) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error().Str(fieldDelivery, d.ID).Bytes("stack", debug.Stack()).Msgf("panic in a delivery: %v", p)
@@ -37,13 +39,15 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) (verdict events.Verdi
 	if plan == nil {
 		return verdict, nil
 	}
-	g, verdict := w.admit(ctx, d)
+	g, verdict := w.admit(turn, d)
 	if g == nil {
 		return verdict, nil
 	}
+	d.lane.slots <- struct{}{} // frees up within a timeout: only sends have slots
 	start := time.Now()
 	answer := w.send(ctx, plan.render(d, start))
 	took := time.Since(start)
+	<-d.lane.slots
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64())
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
@@ -80,15 +84,15 @@ func expired(d *delivery, now time.Time) bool {
 
 // admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop. The gate holds
 // a permit that the caller releases.
-func (w *Worker) admit(ctx context.Context, d *delivery) (*gate, events.Verdict) {
+func (w *Worker) admit(turn context.Context, d *delivery) (*gate, events.Verdict) {
 	if reason, closed := w.closed(d.entry); closed {
 		return nil, w.notNow(d, reason)
 	}
 	sub := d.entry.Subscription
 	g := w.gates.of(sub.ID)
 	rank, n := w.fleet.rank(sub.ID)
-	if !g.acquire(ctx, share(sub.Config.Concurrency, rank, n), d.lane.patience()) {
-		if ctx.Err() != nil || w.stopping() {
+	if !g.acquire(turn, d.lane.limit(share(sub.Config.Concurrency, rank, n)), w.patience(d)) {
+		if turn.Err() != nil || w.stopping() {
 			return nil, events.Verdict{Outcome: events.Returned}
 		}
 		return nil, w.notNow(d, events.ReasonConcurrency)
@@ -106,6 +110,14 @@ func (w *Worker) admit(ctx context.Context, d *delivery) (*gate, events.Verdict)
 		return nil, w.notNow(d, reason)
 	}
 	return g, events.Verdict{}
+}
+
+// patience is how long the delivery waits for its sink's turn. What is held already waits for as long as it is drained.
+func (w *Worker) patience(d *delivery) time.Duration {
+	if d.lane == w.held {
+		return drainPatience
+	}
+	return d.lane.patience()
 }
 
 // notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
@@ -135,8 +147,6 @@ func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 }
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
-	w.total <- struct{}{}
-	defer func() { <-w.total }()
 	response, err := w.egress.Do(ctx, r)
 	return answer{response, err}
 }

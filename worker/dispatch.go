@@ -24,10 +24,10 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	}
 	held := w.keeper.add(m.Reply)
 	defer w.keeper.remove(held)
-	w.finish(m, w.fanOut(w.sends, m, from))
+	w.finish(m, w.fanOut(w.sends, w.turns, m, from))
 }
 
-func (w *Worker) fanOut(ctx context.Context, m *nats.Msg, from delivered) error {
+func (w *Worker) fanOut(ctx, turn context.Context, m *nats.Msg, from delivered) error {
 	if w.stopping() {
 		return errReturned
 	}
@@ -38,7 +38,7 @@ func (w *Worker) fanOut(ctx context.Context, m *nats.Msg, from delivered) error 
 	if err != nil {
 		return w.buryInvalid(ctx, m, from, err)
 	}
-	if err := w.registry.Fresh(ctx); err != nil {
+	if err := w.registry.Fresh(turn); err != nil {
 		return errReturned // the broker is away, or we stop
 	}
 	var room [4]registry.Match
@@ -47,24 +47,24 @@ func (w *Worker) fanOut(ctx context.Context, m *nats.Msg, from delivered) error 
 	case 0:
 		return nil
 	case 1:
-		return w.begin(ctx, e, from, matches[0])
+		return w.begin(ctx, turn, e, from, matches[0])
 	default:
-		return w.beginAll(ctx, e, from, matches)
+		return w.beginAll(ctx, turn, e, from, matches)
 	}
 }
 
 // beginAll starts the deliveries of one event, each as soon as there is a slot.
-func (w *Worker) beginAll(ctx context.Context, e *events.Event, from delivered, matches []registry.Match) error {
+func (w *Worker) beginAll(ctx, turn context.Context, e *events.Event, from delivered, matches []registry.Match) error {
 	errs := make([]error, len(matches))
 	var all sync.WaitGroup
 	for i, match := range matches {
-		if !w.first.take(ctx) {
+		if !w.first.take(turn) {
 			errs[i] = errReturned
 			break
 		}
 		all.Go(func() {
 			defer w.first.give()
-			errs[i] = w.attempt(ctx, w.newDelivery(e, from, match), from, true)
+			errs[i] = w.attempt(ctx, turn, w.newDelivery(e, from, match), from, true)
 		})
 	}
 	all.Wait()
@@ -85,12 +85,12 @@ func worst(errs []error) error {
 	return returned
 }
 
-func (w *Worker) begin(ctx context.Context, e *events.Event, from delivered, match registry.Match) error {
-	if !w.first.take(ctx) {
+func (w *Worker) begin(ctx, turn context.Context, e *events.Event, from delivered, match registry.Match) error {
+	if !w.first.take(turn) {
 		return errReturned
 	}
 	defer w.first.give()
-	return w.attempt(ctx, w.newDelivery(e, from, match), from, true)
+	return w.attempt(ctx, turn, w.newDelivery(e, from, match), from, true)
 }
 
 func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Match) *delivery {
@@ -104,13 +104,13 @@ func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Mat
 }
 
 // attempt takes a delivery through its next attempt and settles it, unless that happened before.
-func (w *Worker) attempt(ctx context.Context, d *delivery, from delivered, first bool) error {
+func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered, first bool) error {
 	if w.settled.suspect(d.lane.stream, from) {
 		if done, err := w.resumed(ctx, d, from, first); done || err != nil {
 			return err
 		}
 	}
-	verdict, attempt := w.deliver(ctx, d)
+	verdict, attempt := w.deliver(ctx, turn, d)
 	return w.settle(ctx, d, verdict, attempt)
 }
 

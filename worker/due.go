@@ -10,10 +10,7 @@ import (
 )
 
 // retry takes one delivery whose timer fired through its next attempt.
-func (w *Worker) retry(m *nats.Msg) { w.resume(m, w.due) }
-
-// resume takes a waiting delivery, from its timer or from HELD, through its next attempt.
-func (w *Worker) resume(m *nats.Msg, l *lane) {
+func (w *Worker) retry(m *nats.Msg) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
 		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
@@ -21,22 +18,27 @@ func (w *Worker) resume(m *nats.Msg, l *lane) {
 	}
 	held := w.keeper.add(m.Reply)
 	defer w.keeper.remove(held)
-	w.finish(m, w.resumeOne(w.sends, m, from, l))
+	if !w.due.take(w.turns) {
+		w.finish(m, errReturned)
+		return
+	}
+	defer w.due.give()
+	w.finish(m, w.resumeOne(w.sends, w.turns, m, from, w.due))
 }
 
-func (w *Worker) resumeOne(ctx context.Context, m *nats.Msg, from delivered, l *lane) error {
-	if w.stopping() || !l.take(ctx) {
+// resumeOne takes a waiting delivery, from its timer or from HELD, through its next attempt.
+func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivered, l *lane) error {
+	if w.stopping() {
 		return errReturned
 	}
-	defer l.give()
 	waiting, err := stream.ParseWaiting(m.Header, m.Data)
 	if err != nil {
 		return fmt.Errorf("message %d of %s: %w", from.Sequence, l.stream, err)
 	}
-	if err := w.registry.Fresh(ctx); err != nil {
+	if err := w.registry.Fresh(turn); err != nil {
 		return errReturned
 	}
 	entry, _ := w.registry.Lookup(waiting.Delivery.Subscription) // nil: deleted, the delivery is cancelled
 	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l}
-	return w.attempt(ctx, d, from, false)
+	return w.attempt(ctx, turn, d, from, false)
 }

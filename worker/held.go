@@ -20,6 +20,7 @@ const (
 	drainLook       = 250 * time.Millisecond // how often the owner looks which gates have opened
 	drainIdleLook   = 100 * time.Millisecond // how often a drain looks whether it is done
 	drainInactivity = 30 * time.Second       // when the broker removes the consumer of a drain that died
+	drainPatience   = 24 * time.Hour         // the wait for a slow sink's turn ends with the drain, not by itself
 	// justHeld is how long a worker watches over the backlog mark after it held something: the owner may have cleared the
 	// mark before it saw the message.
 	justHeld = 10 * time.Second
@@ -130,7 +131,7 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 	var p *puller
 	p = newPuller(w.nc, w.log, stream.HeldName, consumer, slots, func(m *nats.Msg) {
 		defer p.release()
-		w.unhold(m, id, stop)
+		w.unhold(pull, m, id, stop)
 	})
 	var watching sync.WaitGroup
 	var empty bool
@@ -157,7 +158,7 @@ func (w *Worker) drainSlots(id string) int {
 }
 
 // unhold takes one held delivery through its next attempt. What may not be sent now stays where it is, and ends the drain.
-func (w *Worker) unhold(m *nats.Msg, id string, stop func()) {
+func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, stop func()) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
 		return
@@ -168,7 +169,7 @@ func (w *Worker) unhold(m *nats.Msg, id string, stop func()) {
 		stop()
 		return
 	}
-	err := w.resumeOne(w.sends, m, from, w.held)
+	err := w.resumeOne(w.sends, turn, m, from, w.held)
 	if errors.Is(err, errReturned) {
 		if w.stopping() || !w.mayDrain(id) {
 			stop()

@@ -32,6 +32,12 @@ const maxAckPending = 20_000
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
 
+// Bounds of Config.Concurrency: a slot for each lane, and as many sends as a host has ports.
+const (
+	minConcurrency = 4
+	maxConcurrency = 1 << 16
+)
+
 // Config bounds a worker.
 type Config struct {
 	Concurrency int           // simultaneous sends, worker.concurrency
@@ -44,8 +50,8 @@ func DefaultConfig() Config { return Config{Concurrency: 512, Grace: 20 * time.S
 // Validate names everything that is wrong.
 func (c Config) Validate() error {
 	var errs []error
-	if c.Concurrency < 1 || c.Concurrency > 1<<16 {
-		errs = append(errs, fmt.Errorf("worker.concurrency: %d is not within 1 and 65536", c.Concurrency))
+	if c.Concurrency < minConcurrency || c.Concurrency > maxConcurrency {
+		errs = append(errs, fmt.Errorf("worker.concurrency: %d is not within %d..%d", c.Concurrency, minConcurrency, maxConcurrency))
 	}
 	if c.Grace <= 0 {
 		errs = append(errs, fmt.Errorf("grace: %s is not positive", c.Grace))
@@ -80,7 +86,6 @@ type Worker struct {
 	waitlist *stream.Waitlist
 
 	first, due, held *lane
-	total            chan struct{} // a place for each send: the lanes' slots are more when the setting is under 4
 	fleet            *fleet
 	gates            *gates
 	plans            *plans
@@ -91,7 +96,10 @@ type Worker struct {
 	backlogs         *backlogs
 	metrics          *metrics
 
-	sends  context.Context //nolint:containedctx // the life of all sends: it outlives Run's ctx by the grace, and each handler starts from it
+	// The lives of what handlers do, which begin on the broker's callbacks: waiting ends when Run is told to, sends
+	// outlive that by the grace.
+	turns, sends context.Context //nolint:containedctx // see above
+
 	stop   atomic.Bool
 	loaded atomic.Bool
 }
@@ -107,10 +115,9 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
-		first: &lane{name: "first", stream: stream.Events, slots: make(chan struct{}, max(1, cfg.Concurrency/2))},
-		due:   &lane{name: "due", stream: stream.Retries, place: stream.PlaceDue, slots: make(chan struct{}, max(1, cfg.Concurrency/4))},
-		held:  &lane{name: "held", stream: stream.HeldName, place: stream.PlaceHeld, slots: make(chan struct{}, max(1, cfg.Concurrency/4))},
-		total: make(chan struct{}, cfg.Concurrency),
+		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
+		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
+		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}
@@ -153,6 +160,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	supporting.Go(func() error { return w.fleet.run(ctx) })
 
 	delivering, inner := errgroup.WithContext(ctx)
+	w.turns = inner
 	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
@@ -261,7 +269,7 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 func (w *Worker) pull(ctx context.Context, l *lane, consumer string, handle func(*nats.Msg)) error {
 	for ctx.Err() == nil {
 		var p *puller
-		p = newPuller(w.nc, w.log, l.stream, consumer, cap(l.slots), func(m *nats.Msg) {
+		p = newPuller(w.nc, w.log, l.stream, consumer, cap(l.hands), func(m *nats.Msg) {
 			defer p.release()
 			handle(m)
 		})
