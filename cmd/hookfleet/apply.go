@@ -118,11 +118,11 @@ func (a *applier) document(doc json.RawMessage) error {
 func readInput(stdin io.Reader, name string, bound int64) ([]byte, error) {
 	in := stdin
 	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // the user names the file
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close() //nolint:errcheck // only read from
+		defer f.Close()
 		in = f
 	}
 	b, err := io.ReadAll(io.LimitReader(in, bound+1))

@@ -119,8 +119,8 @@ func (b *batcher) refuse(batch []line, faults map[int]string) []line {
 			continue
 		}
 		b.refused++
-		_ = b.bar.Clear()                                            //  decoration
-		fmt.Fprintf(b.errs, "line %d: %s\n", l.number, clean(fault)) //nolint:errcheck // nowhere to say it
+		_ = b.bar.Clear() //  decoration
+		fmt.Fprintf(b.errs, "line %d: %s\n", l.number, clean(fault))
 	}
 	return good
 }

@@ -68,7 +68,7 @@ func (r *remote) apiKey() (secret.Text, error) {
 		return secret.New(strings.TrimSpace(key)), nil
 	}
 	path := filepath.Join(cmp.Or(os.Getenv("HOOKFLEET_DATA"), "data"), "operator.key")
-	b, err := os.ReadFile(path) //nolint:gosec // the path is the operator's own
+	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return secret.Text{}, fmt.Errorf("read the operator key (give one with --key or %s): %w", config.EnvKey, err)
 	}
@@ -147,7 +147,7 @@ func (c *client) do(ctx context.Context, method, target, contentType string, bod
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	req.Header.Set("User-Agent", "hookfleet-cli/"+currentVersion())
+	req.Header.Set("User-Agent", "hookfleet-cli/"+version())
 	resp, err := c.http.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w\nis hookfleet serve running there? --url or %s says where the API is", err, config.EnvURL)
@@ -155,7 +155,7 @@ func (c *client) do(ctx context.Context, method, target, contentType string, bod
 	if err != nil {
 		return nil, err // names method and URL
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:

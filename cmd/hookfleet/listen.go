@@ -104,7 +104,7 @@ func (r *receiver) serve(ctx context.Context, addr string, errs io.Writer) error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(errs, "listening at http://%s\n", l.Addr()) //nolint:errcheck // decoration
+	fmt.Fprintf(errs, "listening at http://%s\n", l.Addr())
 	s := &http.Server{Handler: r, ReadTimeout: hookTimeout}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // a tool for trying has nothing to drain
 	defer stop()
@@ -178,9 +178,9 @@ func (r *receiver) print(h *hook, body []byte) int {
 	fmt.Fprintf(r.out, "%s  %s %s  signature %s  answered %d\n", h.At.Format("15:04:05.000"), h.Method, clean(h.URL), clean(h.Signature), h.Status)
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
 		if strings.HasPrefix(name, "webhook-") || strings.HasPrefix(name, "ce-") || name == "content-type" {
-			fmt.Fprintf(r.out, "  %s: %s\n", name, clean(h.Headers[name])) //nolint:errcheck // as above
+			fmt.Fprintf(r.out, "  %s: %s\n", name, clean(h.Headers[name]))
 		}
 	}
-	fmt.Fprintf(r.out, "  %s\n\n", clean(string(body))) //nolint:errcheck // as above
+	fmt.Fprintf(r.out, "  %s\n\n", clean(string(body)))
 	return h.Status
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the release build (-ldflags "-X main.version=…").
-var version string
+// release is set by the build of a release (-ldflags "-X main.release=…").
+var release string
 
-// currentVersion is what `version` prints and requests carry: that of the release build, else of the module, else dev.
-func currentVersion() string {
+// version is what `version` prints and requests carry: that of the release, else of the module, else dev.
+func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {
-		return cmp.Or(version, info.Main.Version, "dev")
+		return cmp.Or(release, info.Main.Version, "dev")
 	}
-	return cmp.Or(version, "dev")
+	return cmp.Or(release, "dev")
 }
 
 func newVersion() *cobra.Command {
@@ -26,7 +26,7 @@ func newVersion() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "hookfleet %s %s %s/%s\n", currentVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "hookfleet %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
