@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -24,9 +25,10 @@ const (
 	sparseHits = 256
 	// sparseBelow: with fewer than one hit in so many messages, single gets are cheaper than reading all.
 	sparseBelow = 64
-	// maxRead and maxSearched bound one walk to about half a second. A walk that is cut short goes on from its cursor.
-	maxRead     = 64 << 10
-	maxSearched = 1 << 20
+	// maxRead and maxWalk bound one walk, in what its caller may have to remember and in time. One that is cut short goes on
+	// from its cursor.
+	maxRead = 64 << 10
+	maxWalk = time.Second
 )
 
 // backward is a walk through a stream from the newest message to the oldest.
@@ -38,31 +40,25 @@ type backward struct {
 	matches     func(subject string) bool // what filter says, for what is read whole
 	visit       func(sequence uint64, msg *nats.Msg) bool
 
-	read, searched uint64
+	sparse bool // what is looked for is rare where the walk is; kept from one page to the next
+	read   uint64
+	began  time.Time
+}
+
+// spent reports whether the walk has done as much as one call may.
+func (w *backward) spent() bool {
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+	return w.read >= maxRead || time.Since(w.began) >= maxWalk
 }
 
 // walk visits the matching messages in [first, before), newest first, until visit returns false or the bound of a walk
 // is reached. It returns the sequence before which to go on; first or less = all was visited.
 func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, error) {
-	size, sparse := uint64(firstWindow), false
-	for before > first && w.read < maxRead && w.searched < maxSearched {
-		from := before - min(size, before-first)
-		hits, err := w.window(ctx, &from, before, sparse)
-		if err != nil {
-			return before, err
-		}
-		for _, h := range slices.Backward(hits) {
-			if !w.visit(h.sequence, h.msg) {
-				return h.sequence, nil
-			}
-		}
-		wasSparse := sparse
-		sparse = w.filter != "" && before-from >= maxWindow && uint64(len(hits))*sparseBelow < before-from
-		before = from
-		switch {
-		case !sparse:
-			size = min(size*windowGrowth, maxWindow)
-		case !wasSparse:
+	size, bounded := uint64(firstWindow), false
+	for before > first && !w.spent() {
+		if w.sparse && !bounded {
 			// Nothing is before the first match, so that ids that do not exist end here.
 			oldest, err := w.direct(ctx, w.stream, getRequest{Sequence: 1, Next: w.filter})
 			if err != nil {
@@ -71,15 +67,31 @@ func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, erro
 			if oldest == nil || oldest.Sequence >= before {
 				return first, nil
 			}
-			first, size = max(first, oldest.Sequence), sparseWindow
+			first, size, bounded = max(first, oldest.Sequence), sparseWindow, true
+		}
+		from := before - min(size, before-first)
+		hits, err := w.window(ctx, &from, before)
+		if err != nil {
+			return before, err
+		}
+		for _, h := range slices.Backward(hits) {
+			if !w.visit(h.sequence, h.msg) {
+				return h.sequence, nil
+			}
+		}
+		w.sparse = w.filter != "" && (w.sparse || before-from >= maxWindow) && uint64(len(hits))*sparseBelow < before-from
+		if before = from; w.sparse {
+			size = sparseWindow
+		} else {
+			size = min(size*windowGrowth, maxWindow)
 		}
 	}
 	return before, nil
 }
 
 // window returns the matches of [*from, before). It moves *from up when that is too much to read at once.
-func (w *backward) window(ctx context.Context, from *uint64, before uint64, sparse bool) ([]hit, error) {
-	if sparse {
+func (w *backward) window(ctx context.Context, from *uint64, before uint64) ([]hit, error) {
+	if w.sparse {
 		hits, ok, err := w.search(ctx, *from, before)
 		if ok || err != nil {
 			return hits, err
@@ -110,7 +122,9 @@ func (w *backward) readAll(ctx context.Context, from, before uint64) ([]hit, err
 
 // search asks for one match after the other in [from, before). ok is false when there are too many for that.
 func (w *backward) search(ctx context.Context, from, before uint64) (hits []hit, ok bool, _ error) {
-	w.searched += before - from
+	if err := w.warm(ctx, w.stream, from, before-1); err != nil {
+		return nil, false, err
+	}
 	for at := from; at < before; {
 		m, err := w.direct(ctx, w.stream, getRequest{Sequence: at, Next: w.filter})
 		if err != nil {
@@ -132,6 +146,7 @@ func (w *backward) search(ctx context.Context, from, before uint64) (hits []hit,
 const (
 	cursorDead    = 'd' // a sequence in DEAD
 	cursorRecords = 'r' // a sequence in ATTEMPTS
+	cursorSparse  = 's' // the same, in a walk for what is rare
 	cursorPending = 'p' // a sequence in EVENTS
 	cursorWaiting = 'w' // a delivery's id
 	cursorEvent   = 'e' // a delivery's id

@@ -139,16 +139,12 @@ func (h *History) recent(ctx context.Context, subject, id string, known uint64) 
 	if last == nil || err != nil || last.Sequence <= known {
 		return nil, err
 	}
-	return h.follow(ctx, subject, id, max(known+1, last.Sequence-min(last.Sequence, recentRecords)), last.Sequence)
+	from := max(known+1, last.Sequence-min(last.Sequence, recentRecords))
+	return h.follow(ctx, subject, map[string]bool{id: true}, from)
 }
 
 // findRecords searches the records of a delivery from the time of its event on.
 func (h *History) findRecords(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
-	subject := HistorySubject(subscription, sequence)
-	last, err := h.direct(ctx, Attempts, getRequest{Last: subject})
-	if last == nil || err != nil {
-		return nil, err
-	}
 	from := uint64(1) // an event that is trimmed may be of any time
 	if e, err := h.direct(ctx, Events, getRequest{Sequence: sequence}); err != nil {
 		return nil, err
@@ -159,7 +155,7 @@ func (h *History) findRecords(ctx context.Context, subscription string, sequence
 		}
 		from = start.Sequence
 	}
-	records, err := h.follow(ctx, subject, id, from, last.Sequence)
+	records, err := h.follow(ctx, HistorySubject(subscription, sequence), map[string]bool{id: true}, from)
 	if len(records) == 0 || err != nil {
 		return nil, err
 	}
@@ -173,35 +169,61 @@ func (h *History) findRecords(ctx context.Context, subscription string, sequence
 	return found(records), nil
 }
 
-// follow reads subject in [from, to] and returns the records of one delivery, up to the one that ends it.
-func (h *History) follow(ctx context.Context, subject, id string, from, to uint64) ([]*events.Record, error) {
-	var records []*events.Record
-	var failed error
-	take := func(header nats.Header, data []byte) (more bool) {
-		if header.Get(HeaderDelivery) != id {
-			return true
-		}
-		r, err := ParseRecord(data)
-		if err != nil {
-			failed = err
-			return false
-		}
-		records = append(records, r)
-		return !r.State.Ended()
+// followed is the deliveries whose records are looked for.
+type followed struct {
+	ids     map[string]bool
+	open    int // of ids, those whose end was not met
+	records []*events.Record
+	err     error
+}
+
+// take takes one record, and says whether to go on. met tells whether it was of one of the deliveries.
+func (f *followed) take(header nats.Header, data []byte) (met, more bool) {
+	if !f.ids[headerValue(header, HeaderDelivery)] {
+		return false, true
 	}
+	r, err := ParseRecord(data)
+	if err != nil {
+		f.err = err
+		return true, false
+	}
+	if f.records = append(f.records, r); r.State.Ended() {
+		f.open--
+	}
+	return true, f.open > 0
+}
+
+// follow reads subject from a sequence on and returns the records of the deliveries in ids, until all of those have
+// ended. What it looks for is usually among the first records: it asks for those one by one. After that it may be
+// anywhere, and the rest is warmed and read in a row.
+func (h *History) follow(ctx context.Context, subject string, ids map[string]bool, from uint64) ([]*events.Record, error) {
+	f := &followed{ids: ids, open: len(ids)}
 	for range followGets {
 		m, err := h.direct(ctx, Attempts, getRequest{Sequence: from, Next: subject})
 		if m == nil || err != nil {
-			return records, err
+			return f.records, err
 		}
-		if m.Sequence > to || !take(m.Header, m.Data) {
-			return records, failed
+		met, more := f.take(m.Header, m.Data)
+		if !more {
+			return f.records, f.err
 		}
-		from = m.Sequence + 1
+		if from = m.Sequence + 1; met {
+			break // what follows is an attempt later
+		}
 	}
-	s := scan{stream: Attempts, filter: subject, from: from, to: to}
-	err := h.read(ctx, s, func(_ uint64, msg *nats.Msg) bool { return take(msg.Header, msg.Data) })
-	return records, errors.Join(err, failed)
+	last, err := h.direct(ctx, Attempts, getRequest{Last: subject})
+	if last == nil || err != nil || last.Sequence < from {
+		return f.records, err
+	}
+	if err := h.warm(ctx, Attempts, from, last.Sequence); err != nil {
+		return nil, err
+	}
+	s := scan{stream: Attempts, filter: subject, from: from, to: last.Sequence}
+	err = h.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
+		_, more := f.take(msg.Header, msg.Data)
+		return more
+	})
+	return f.records, errors.Join(err, f.err)
 }
 
 // findPending finds a delivery that has no record yet, because no attempt of it has ended.

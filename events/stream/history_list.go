@@ -14,9 +14,6 @@ import (
 	"github.com/hookfleet/hookfleet/events"
 )
 
-// maxResolved bounds the look-ups of a page for deliveries whose end lies outside of what the page read.
-const maxResolved = 256
-
 // newestRecords is the position of a cursor that begins at the newest record.
 const newestRecords = 0
 
@@ -113,28 +110,13 @@ func (l *listing) page(ctx context.Context) (next string, err error) {
 	return l.recordPage(ctx)
 }
 
-// records is the walk over ATTEMPTS for one page.
-type records struct {
-	*listing
-	open     map[string]newestRecord
-	top      bool // the walk began at the newest record, so that the newest one met is the delivery's state
-	resolved int
-	err      error
-}
-
-// newestRecord is the newest record that was met of a delivery whose first record is still to come.
-type newestRecord struct {
-	sequence uint64
-	state    events.State
-}
-
 // recordPage reads ATTEMPTS backward. A delivery is listed when its first record is met.
 func (l *listing) recordPage(ctx context.Context) (next string, err error) {
 	state, err := l.state(ctx, Attempts)
 	if err != nil {
 		return "", err
 	}
-	before, err := l.recordsBefore(ctx, state)
+	before, sparse, err := l.recordsBefore(ctx, state)
 	if err != nil {
 		return "", err
 	}
@@ -142,114 +124,47 @@ func (l *listing) recordPage(ctx context.Context) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
-	r := &records{listing: l, open: map[string]newestRecord{}, top: before > state.Last}
-	walk := backward{reader: l.reader, stream: Attempts}
-	walk.visit = func(sequence uint64, msg *nats.Msg) bool { return r.visit(ctx, sequence, msg) }
+	r := &records{listing: l, open: map[string]newestRecord{}, start: before, top: before > state.Last}
+	walk := backward{reader: l.reader, stream: Attempts, visit: r.visit, sparse: sparse}
 	if l.Subscription != "" {
 		walk.filter = HistorySubjects(l.Subscription)
 		prefix := strings.TrimSuffix(walk.filter, "*")
 		walk.matches = func(subject string) bool { return strings.HasPrefix(subject, prefix) }
 	}
-	at, err := walk.walk(ctx, first, before)
-	if err = cmp.Or(r.err, err); err != nil || at <= first {
-		return "", err
+	for before > first && !l.full() && r.resolved < maxResolved && !walk.spent() {
+		if before, err = walk.walk(ctx, first, before); err != nil {
+			return "", err
+		}
+		if err := r.settle(ctx); err != nil {
+			return "", err
+		}
 	}
-	return formatCursor(cursorRecords, at), nil
+	switch {
+	case before <= first:
+		return "", nil
+	case walk.sparse:
+		return formatCursor(cursorSparse, before), nil
+	default:
+		return formatCursor(cursorRecords, before), nil
+	}
 }
 
-// recordsBefore is the sequence before which the page begins.
-func (l *listing) recordsBefore(ctx context.Context, state streamState) (uint64, error) {
+// recordsBefore is the sequence before which the page begins, and whether what it looks for was rare there.
+func (l *listing) recordsBefore(ctx context.Context, state streamState) (before uint64, sparse bool, err error) {
 	if l.Cursor != "" {
 		kind, at, ok := parseCursor(l.Cursor)
-		if !ok || kind != cursorRecords {
-			return 0, ErrCursor
+		if !ok || kind != cursorRecords && (kind != cursorSparse || l.Subscription == "") {
+			return 0, false, ErrCursor
 		}
 		if at != newestRecords {
-			return min(at, state.Last+1), nil
+			return min(at, state.Last+1), kind == cursorSparse, nil
 		}
 	}
 	if !l.Until.IsZero() {
-		return l.upTo(ctx, l.Until, state)
+		before, err = l.upTo(ctx, l.Until, state)
+		return before, false, err
 	}
-	return state.Last + 1, nil
-}
-
-// visit takes one record, and says whether the walk goes on.
-func (r *records) visit(ctx context.Context, sequence uint64, msg *nats.Msg) bool {
-	id := headerValue(msg.Header, HeaderDelivery)
-	if _, subscription, _ := strings.Cut(id, "-"); r.Subscription != "" && subscription != r.Subscription {
-		return true
-	}
-	if r.Tenant != "" && !bytes.Contains(msg.Data, []byte(`,"tenant":"`+r.Tenant+`"`)) {
-		return true
-	}
-	newest, known := r.open[id]
-	if !known {
-		newest = newestRecord{sequence, events.State(headerValue(msg.Header, HeaderState))}
-	}
-	if !bytes.Contains(msg.Data, firstMember) {
-		r.open[id] = newest
-		return true
-	}
-	delete(r.open, id)
-	r.err = r.list(ctx, id, msg.Data, newest)
-	return r.err == nil && !r.full() && r.resolved < maxResolved
-}
-
-// list puts the delivery whose first record is data on the page, if the query asks for it.
-func (r *records) list(ctx context.Context, id string, data []byte, newest newestRecord) error {
-	if r.seen[id] || newest.state.Ended() && r.State != "" && r.State != newest.state {
-		return nil
-	}
-	first, err := ParseRecord(data)
-	if err != nil {
-		return nil // nobody can read it; the others are not to suffer
-	}
-	if !r.takesAnyState(first) {
-		return nil
-	}
-	now, err := r.newest(ctx, first, newest)
-	if err != nil {
-		return err
-	}
-	if r.takes(now) {
-		r.add(now)
-	}
-	return nil
-}
-
-// newest returns the newest record of a delivery. Unless it is known to have ended, or to be the newest, it is looked up
-// where it waits, and else in the records after.
-func (r *records) newest(ctx context.Context, first *events.Record, at newestRecord) (*events.Record, error) {
-	now := first
-	if m, err := r.direct(ctx, Attempts, getRequest{Sequence: at.sequence}); err != nil {
-		return nil, err
-	} else if m != nil {
-		if now, err = ParseRecord(m.Data); err != nil {
-			return nil, err
-		}
-	}
-	if r.top || now.State.Ended() {
-		return now, nil
-	}
-	r.resolved++
-	d, state, err := r.standing(ctx, first.Subscription, first.ID)
-	if err != nil {
-		return nil, err
-	}
-	if d != nil {
-		return &events.Record{Delivery: *d, State: state}, nil
-	}
-	subject := HistorySubject(first.Subscription, first.Event.Sequence)
-	last, err := r.direct(ctx, Attempts, getRequest{Last: subject})
-	if last == nil || err != nil {
-		return now, err
-	}
-	later, err := r.follow(ctx, subject, first.ID, at.sequence+1, last.Sequence)
-	if len(later) == 0 || err != nil {
-		return now, err
-	}
-	return later[len(later)-1], nil
+	return state.Last + 1, false, nil
 }
 
 const (

@@ -54,11 +54,11 @@ func (h *History) dispatched(ctx context.Context) (d dispatched, ok bool, err er
 // workers have taken it lists none when too many records were written since: they are found by id and by event.
 func (l *listing) pendingPage(ctx context.Context) (next string, err error) {
 	state, err := l.state(ctx, Events)
-	if err != nil || l.match == nil {
+	if err != nil {
 		return "", err
 	}
 	before, after, err := l.pendingBefore(state)
-	if err != nil {
+	if err != nil || l.match == nil {
 		return "", err
 	}
 	d, ok, err := l.dispatched(ctx)

@@ -27,6 +27,8 @@ const (
 	storageReserve = 4 << 20
 	// storageLook: at 500 MB/s, faster than any broker stores, 125 MB pass between two looks, and Admit counts those.
 	storageLook = 250 * time.Millisecond
+	// accountLook is the same for a cluster, where a look is two requests.
+	accountLook = 2 * time.Second
 	// storageSurvey is how often our own files are summed up, which takes some milliseconds.
 	storageSurvey = 15 * time.Second
 	// storageStaging: an event may be on the disk twice for a moment, staged in a batch and stored.
@@ -93,7 +95,11 @@ func NewAccountStorage(js jetstream.JetStream) *Storage {
 
 // Run looks again and again until ctx ends. A look that fails leaves the last one.
 func (s *Storage) Run(ctx context.Context) error {
-	look, survey := time.NewTicker(storageLook), time.NewTicker(storageSurvey)
+	interval := storageLook
+	if s.disk == nil {
+		interval = accountLook
+	}
+	look, survey := time.NewTicker(interval), time.NewTicker(storageSurvey)
 	defer look.Stop()
 	defer survey.Stop()
 	for {
