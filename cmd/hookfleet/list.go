@@ -138,7 +138,7 @@ func writeList(w io.Writer, pages iter.Seq2[page, error]) error {
 		next = p.Next
 	}
 	if separator == opening {
-		fmt.Fprint(w, opening) //nolint:errcheck // the write below reports it
+		fmt.Fprint(w, opening)
 	}
 	if next != "" {
 		_, err := fmt.Fprintf(w, "\n],\"next\":%q}\n", next)

@@ -174,7 +174,6 @@ func (r *receiver) print(h *hook, body []byte) int {
 		_ = json.NewEncoder(r.out).Encode(h) // an error says that nobody reads any more: the end is not far
 		return h.Status
 	}
-	//nolint:errcheck // as above
 	fmt.Fprintf(r.out, "%s  %s %s  signature %s  answered %d\n", h.At.Format("15:04:05.000"), h.Method, clean(h.URL), clean(h.Signature), h.Status)
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
 		if strings.HasPrefix(name, "webhook-") || strings.HasPrefix(name, "ce-") || name == "content-type" {

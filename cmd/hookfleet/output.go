@@ -46,7 +46,7 @@ func (t *table) row(cells ...string) {
 			cells[i] = "-"
 		}
 	}
-	fmt.Fprintln(t.w, strings.Join(cells, "\t")) //nolint:errcheck // flush reports it
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
 func (t *table) flush() error { return t.w.Flush() }

@@ -131,7 +131,7 @@ func (d *draft) event(cmd *cobra.Command) ([]byte, error) {
 		if b.Len() > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(b, "%s:%s", quote(name), quote(value)) //nolint:errcheck // a buffer takes all
+		fmt.Fprintf(b, "%s:%s", quote(name), quote(value))
 	}
 	member("specversion", "1.0")
 	member("id", cmp.Or(d.id, strings.ToLower(rand.Text())))
@@ -149,7 +149,7 @@ func (d *draft) event(cmd *cobra.Command) ([]byte, error) {
 			return nil, err
 		}
 		member("datacontenttype", d.contentType)
-		fmt.Fprintf(b, ",%s", data) //nolint:errcheck // a buffer takes all
+		fmt.Fprintf(b, ",%s", data)
 	}
 	return fmt.Appendf(nil, "{%s}", b.Bytes()), nil
 }
