@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ type fleet struct {
 	demo     bool
 	operator api.OperatorKey
 
+	pprofListen string   // "" = no profiles
+	pprof       net.Addr // where they are
+
 	base, support, roles *layer
 
 	broker   *embedded.Broker // nil on an external cluster
@@ -60,7 +64,7 @@ func (f *fleet) start(ctx context.Context) error {
 	f.metrics = prometheus.NewRegistry()
 	f.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo,
+		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo,
 	} {
 		if err := step(ctx); err != nil {
 			return err

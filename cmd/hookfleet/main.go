@@ -77,6 +77,8 @@ func newRoot() *cobra.Command {
 		newKey(),          // who may call
 		newListen(),       // a receiver to try it with
 		newHealth(),       // is it up, for health checks
+		newBench(),        // how fast it is on this machine
+		newBenchSink(),    // its other half
 		newVersion(),
 	)
 	return root

@@ -20,6 +20,7 @@ import (
 // serveOptions are what serve is told beside its settings.
 type serveOptions struct {
 	demo       bool      // also run demo partners and a flow of demo events
+	pprof      string    // where to serve Go's profiles; "" = nowhere
 	unknownEnv []string  // HOOKFLEET_ variables that are no settings, to be warned about
 	stdout     io.Writer // for the one line that says it is ready
 	stderr     io.Writer // for the log
@@ -46,6 +47,7 @@ taken, attempts in flight end or are handed back, and the exit code is 0 within 
 	}
 	config.RegisterFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.demo, "demo", false, "also run demo partners and a steady flow of demo events")
+	registerProfiling(cmd.Flags(), &o.pprof)
 	return cmd
 }
 
@@ -60,7 +62,7 @@ func runServe(ctx context.Context, cfg *config.Config, o serveOptions) error {
 			return err
 		}
 	}
-	f := &fleet{cfg: cfg, log: log, demo: o.demo}
+	f := &fleet{cfg: cfg, log: log, demo: o.demo, pprofListen: o.pprof}
 	return f.run(ctx, func() { fmt.Fprintln(o.stdout, f.readyLine()) })
 }
 
@@ -91,6 +93,9 @@ func (f *fleet) readyLine() string {
 	}
 	if f.operator.Path != "" {
 		parts = append(parts, "operator key in "+f.operator.Path)
+	}
+	if f.pprof != nil {
+		parts = append(parts, "pprof http://"+f.pprof.String())
 	}
 	return strings.Join(parts, ", ")
 }
