@@ -84,7 +84,7 @@ func publishLines(cmd *cobra.Command, c *client, asJSON bool, name string) error
 	}
 	b := &batcher{client: c, json: asJSON, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), bar: newBar(cmd.ErrOrStderr(), size)}
 	err := sendLines(cmd.Context(), in, b)
-	_ = b.bar.Exit() // decoration
+	_ = b.bar.Clear() // decoration
 	return b.summary(err)
 }
 
@@ -124,6 +124,7 @@ func sendLines(ctx context.Context, in io.Reader, b *batcher) error {
 		if err := b.send(ctx, batch); err != nil {
 			return err
 		}
+		b.bar.Describe(fmt.Sprintf("%d events", b.accepted+b.duplicates))
 		for _, l := range batch {
 			room.Release(l.size)
 			_ = b.bar.Add64(l.size) // decoration
