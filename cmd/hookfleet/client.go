@@ -114,7 +114,7 @@ type problem struct {
 func (p *problem) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s", p.Status, cmp.Or(p.Code, p.Title, http.StatusText(p.Status)))
-	if p.Detail != "" {
+	if p.Detail != "" && !p.repeats() {
 		b.WriteString(": " + clean(p.Detail))
 	}
 	for _, e := range p.Errors {
@@ -124,6 +124,11 @@ func (p *problem) Error() string {
 		b.WriteString("\ngive a key with --key or " + config.EnvKey)
 	}
 	return b.String()
+}
+
+// repeats reports whether the detail is only the first of the faults once more.
+func (p *problem) repeats() bool {
+	return len(p.Errors) > 0 && strings.Contains(p.Detail, p.Errors[0].Detail)
 }
 
 // path joins the segments of a path, each escaped.

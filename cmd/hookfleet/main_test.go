@@ -105,10 +105,12 @@ func TestProblemsAreShownWhole(t *testing.T) {
 	t.Parallel()
 	f := newBackend(t)
 	f.on("GET /v1/subscriptions/a", 422, `{"title":"Invalid","status":422,"code":"invalid","detail":"two things","errors":[{"pointer":"/sink","detail":"is missing"},{"pointer":"/types/0","detail":"is \u001b[31mred"}]}`)
+	f.on("GET /v1/subscriptions/once", 422, `{"code":"invalid","detail":"/sink: is missing","errors":[{"pointer":"/sink","detail":"is missing"}]}`)
 	f.on("GET /v1/subscriptions/b", 502, "<html>bad gateway</html>")
 	f.on("GET /v1/subscriptions/c", 401, `{"title":"Unauthorized","code":"unauthorized"}`)
 	f.mux.Handle("GET /v1/subscriptions/d", http.RedirectHandler("https://elsewhere.example/", http.StatusFound))
 	f.cli(t, "", "subscription", "get", "a").expect(t, exitFailed, "", "hookfleet: 422 invalid: two things\n  /sink: is missing\n  /types/0: is \\x1b[31mred\n")
+	f.cli(t, "", "subscription", "get", "once").expect(t, exitFailed, "", "hookfleet: 422 invalid\n  /sink: is missing\n")
 	f.cli(t, "", "subscription", "get", "b").expect(t, exitFailed, "", "hookfleet: 502 Bad Gateway: <html>bad gateway</html>\n")
 	f.cli(t, "", "subscription", "get", "c").expect(t, exitFailed, "", "hookfleet: 401 unauthorized\n  give a key with --key or HOOKFLEET_KEY\n")
 	if r := f.cli(t, "", "subscription", "get", "d"); r.code != exitFailed || !strings.HasPrefix(r.stderr, "hookfleet: 302 Found") {
