@@ -61,6 +61,8 @@ func ackError(data []byte) error {
 		return ErrDuplicateInBatch
 	case e.ErrCode == codeWrongLastMsgID:
 		return errWrongLastMsgID
+	case e.ErrCode == codeInProcess:
+		return fmt.Errorf("%w: %w", ErrUnknown, errInProcess)
 	case e.ErrCode == codeWrongSequence:
 		return ErrMoved
 	default:
@@ -71,4 +73,8 @@ func ackError(data []byte) error {
 // perSubjectFull is the description that tells one subject's limit from the stream's: both have code 10077.
 const perSubjectFull = "maximum messages per subject exceeded"
 
-var errWrongLastMsgID = errors.New("wrong last message id")
+// Answers that only this package branches on.
+var (
+	errWrongLastMsgID = errors.New("wrong last message id")
+	errInProcess      = errors.New("the same message id is being stored")
+)

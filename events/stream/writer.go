@@ -21,6 +21,8 @@ const (
 	maxGroupBytes = 4 << 20
 	// maxQueued bounds what waits for a group. Callers of Write are bounded by themselves; Submit is refused beyond.
 	maxQueued = 16 << 10
+	// maxTries bounds how often a write is repeated whose twin is being stored: each try takes a round through the cluster.
+	maxTries = 100
 	// ackTimeout is when a missing answer means that the broker is away or its disk is full. The write is then unknown.
 	ackTimeout = 5 * time.Second
 )
@@ -52,11 +54,14 @@ type Ack struct {
 type Syncer func(streams ...string) error
 
 // Writer stores messages in groups: it takes what waits, publishes it, awaits all answers, makes the group durable with
-// one sync, and then answers. It never waits for more to come.
+// one sync, and then answers. It never waits for more to come. On a cluster a group is one atomic batch, which is one
+// entry of the quorum's log and so one sync of each server.
 type Writer struct {
-	nc    *nats.Conn
-	sync  Syncer
-	inbox string
+	nc      *nats.Conn
+	sync    Syncer
+	inbox   string
+	batches *Batches // of a cluster; nil = groups are synced by us
+	stream  string   // that the batches go to
 
 	mu     sync.Mutex
 	queue  []*write
@@ -73,6 +78,7 @@ type write struct {
 	ack     Ack
 	err     error
 	settled bool
+	tries   int
 }
 
 // groupState is the group whose answers are awaited. The answer's subject names the group and the place in it, so that
@@ -89,6 +95,13 @@ type groupState struct {
 func NewWriter(nc *nats.Conn, sync Syncer) *Writer {
 	w := &Writer{nc: nc, sync: sync, wake: make(chan struct{}, 1), inbox: nc.NewInbox() + "."}
 	w.group.full = make(chan struct{}, 1)
+	return w
+}
+
+// NewClusterWriter makes a writer to one stream of a cluster: its groups are atomic batches.
+func NewClusterWriter(nc *nats.Conn, streamName string) *Writer {
+	w := NewWriter(nc, nil)
+	w.batches, w.stream = NewBatches(nc, nil), streamName
 	return w
 }
 
@@ -177,6 +190,9 @@ func (w *Writer) take(closing bool) []*write {
 
 // store publishes a group, awaits its answers, syncs, and tells the callers.
 func (w *Writer) store(group []*write) {
+	if w.batches != nil && len(group) > 1 && w.storeBatch(group) {
+		return
+	}
 	w.publish(group)
 	w.await()
 	err := w.syncGroup(group)
@@ -184,6 +200,8 @@ func (w *Writer) store(group []*write) {
 		switch {
 		case !m.settled:
 			m.done(Ack{}, ErrUnknown)
+		case errors.Is(m.err, errInProcess) && m.tries < maxTries:
+			w.again(m)
 		case m.err != nil:
 			m.done(Ack{}, m.err)
 		case err != nil && m.stream != "":
@@ -192,6 +210,29 @@ func (w *Writer) store(group []*write) {
 			m.done(m.ack, nil)
 		}
 	}
+}
+
+// storeBatch stores a group as one atomic batch and tells the callers. It returns false when a member is a duplicate: the
+// broker refuses the whole batch then, and does not say which, so each is to be published by itself.
+func (w *Writer) storeBatch(group []*write) bool {
+	msgs := make([]*nats.Msg, len(group))
+	for i, m := range group {
+		msgs[i] = m.msg
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
+	first, err := w.batches.Write(ctx, w.stream, msgs)
+	if errors.Is(err, ErrDuplicateInBatch) {
+		return false
+	}
+	for i, m := range group {
+		if err != nil {
+			m.done(Ack{}, err)
+		} else {
+			m.done(Ack{Sequence: first + uint64(i)}, nil)
+		}
+	}
+	return true
 }
 
 func (w *Writer) publish(group []*write) {
@@ -260,6 +301,14 @@ func (w *Writer) answered(msg *nats.Msg) {
 	}
 	ack, err := parseAck(msg)
 	w.settle(number, int(i), ack, err)
+}
+
+// again queues a write once more: its twin is being stored by the cluster at this moment, and will be known then.
+func (w *Writer) again(m *write) {
+	m.tries, m.settled, m.err = m.tries+1, false, nil
+	w.mu.Lock()
+	w.queue = append(w.queue, m)
+	w.mu.Unlock()
 }
 
 // syncGroup syncs the streams that some write of the group needs.
