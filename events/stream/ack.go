@@ -16,6 +16,7 @@ const (
 	codeStreamFull     = 10077
 	codeBatchDuplicate = 10201
 	codeWrongLastMsgID = 10070
+	codeInProcess      = 10158
 	codeWrongSequence  = 10071
 	statusNoResponders = "503"
 )
