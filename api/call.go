@@ -24,8 +24,8 @@ type call struct {
 
 // tenant returns the only tenant whose objects the caller may see; "" when it may see all.
 func (c *call) tenant() string {
-	if c.key.Role == keys.Partner && len(c.key.Tenants) > 0 {
-		return c.key.Tenants[0]
+	if c.key.Role == keys.Partner {
+		return c.key.Home()
 	}
 	return ""
 }

@@ -20,6 +20,9 @@ func decodeObject(text []byte, code Code, members map[string]any) error {
 	if !utf8.Valid(text) {
 		return faulty(CodeInvalidJSON, events.Fault{Detail: "invalid UTF-8"})
 	}
+	if deeperThan(text, maxDepth) {
+		return faulty(CodeInvalidJSON, events.Fault{Detail: "nests deeper than 64 levels"})
+	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if start, err := dec.Token(); err != nil {
 		return notJSON(dec, err)
@@ -51,6 +54,32 @@ func decodeObject(text []byte, code Code, members map[string]any) error {
 		return faulty(code, faults...)
 	}
 	return nil
+}
+
+// maxDepth is how deep JSON may nest (API.md 1).
+const maxDepth = 64
+
+// deeperThan counts brackets outside of strings; text need not be JSON.
+func deeperThan(text []byte, limit int) bool {
+	depth, quoted, escaped := 0, false, false
+	for _, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped, quoted = c == '\\', c != '"'
+		case c == '"':
+			quoted = true
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth > limit {
+			return true
+		}
+	}
+	return false
 }
 
 func member(dec *json.Decoder) (name string, raw json.RawMessage, err error) {

@@ -9,9 +9,12 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// reuseFactor: a count of what is pending is used again for this many times as long as it took, so that asking for the
-// status all the time costs at most a fifth of a core beside a large backlog. Without one it takes a millisecond.
-const reuseFactor = 4
+// A count of what is pending that took long is used again for reuseFactor times as long, so that asking for the status
+// all the time costs at most a fifth of a core beside a large backlog. Without one it takes a millisecond.
+const (
+	countIsLong = 50 * time.Millisecond
+	reuseFactor = 4
+)
 
 // maxCounts bounds the counts that are kept; each is of one question.
 const maxCounts = 256
@@ -47,8 +50,9 @@ func (p *pendingCounts) of(ctx context.Context, tenant, subscription string) (ma
 	if err != nil {
 		return nil, err
 	}
-	end := time.Now()
-	c.counts, c.until = counts, end.Add(reuseFactor*end.Sub(start))
+	if took := time.Since(start); took > countIsLong {
+		c.counts, c.until = counts, start.Add((1+reuseFactor)*took)
+	}
 	return counts, nil
 }
 
