@@ -84,8 +84,9 @@ func (h *History) findWaiting(ctx context.Context, subscription string, sequence
 		return nil, err
 	}
 	records = append(records, later...)
-	if len(records) == 0 {
-		return &Found{Record: &events.Record{Delivery: *d, State: state}}, nil
+	// Where its own message says that it is dead, an older record does not know better.
+	if n := len(records); n == 0 || state == events.StateDead && !records[n-1].State.Ended() {
+		records = append(records, &events.Record{Delivery: *d, State: state})
 	}
 	return found(records), nil
 }

@@ -22,8 +22,11 @@ const (
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
-	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams
+	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, and who the scheduler is
 )
+
+// KeyScheduler is the key in BucketFleet whose writer is the scheduler of the fleet.
+const KeyScheduler = "scheduler"
 
 // Subjects and durable names.
 const (

@@ -1,0 +1,161 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// lease makes one process of the fleet the scheduler. Its holder writes its key again and again; who sees the same
+// revision for as long as LeaseExpiry, by its own clock, takes it by writing over just that revision. So it needs
+// neither equal clocks nor a TTL.
+type lease struct {
+	js  jetstream.JetStream
+	cfg Config
+	log zerolog.Logger
+	id  string // tells people who holds it
+}
+
+func newLease(js jetstream.JetStream, cfg Config, log zerolog.Logger) *lease {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return &lease{js: js, cfg: cfg, log: log, id: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])}
+}
+
+// run calls act whenever the lease is ours, with a context that ends when it may not be any more, until ctx ends.
+func (l *lease) run(ctx context.Context, act func(context.Context)) error {
+	for ctx.Err() == nil {
+		kv, revision, ok := l.acquire(ctx)
+		if !ok {
+			break
+		}
+		l.log.Info().Str("lease", l.id).Msg("scheduler acts")
+		held, lose := context.WithCancel(ctx)
+		var acting sync.WaitGroup
+		acting.Go(func() { act(held) })
+		revision = l.keep(held, kv, revision)
+		lose()
+		acting.Wait()
+		l.release(ctx, kv, revision)
+	}
+	return nil
+}
+
+// acquire returns when the lease is ours; ok is false when ctx ended before.
+func (l *lease) acquire(ctx context.Context) (kv jetstream.KeyValue, revision uint64, ok bool) {
+	tick := time.NewTicker(l.cfg.LeaseRenew / 2)
+	defer tick.Stop()
+	var seen uint64
+	var since time.Time
+	for {
+		kv, found, err := l.look(ctx)
+		switch {
+		case err != nil: // the broker is away, which others tell
+		case found == 0:
+			revision, err = l.create(ctx, kv)
+		case found != seen:
+			seen, since = found, time.Now()
+			err = errHeld
+		case time.Since(since) < l.cfg.LeaseExpiry:
+			err = errHeld
+		default:
+			revision, err = l.write(ctx, kv, found)
+		}
+		if err == nil {
+			return kv, revision, true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, false
+		case <-tick.C:
+		}
+	}
+}
+
+// errHeld says that another holds the lease.
+var errHeld = errors.New("another holds the lease")
+
+// look returns the lease's revision; 0 = nobody has it.
+func (l *lease) look(ctx context.Context) (jetstream.KeyValue, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
+	defer cancel()
+	kv, err := l.js.KeyValue(ctx, stream.BucketFleet)
+	if err != nil {
+		return nil, 0, err
+	}
+	entry, err := kv.Get(ctx, stream.KeyScheduler)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return kv, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return kv, entry.Revision(), nil
+}
+
+func (l *lease) create(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
+	defer cancel()
+	return kv.Create(ctx, stream.KeyScheduler, []byte(l.id))
+}
+
+func (l *lease) write(ctx context.Context, kv jetstream.KeyValue, over uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
+	defer cancel()
+	return kv.Update(ctx, stream.KeyScheduler, []byte(l.id), over)
+}
+
+// keep renews the lease until ctx ends or it may be another's, and returns its last revision.
+func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64) uint64 {
+	tick := time.NewTicker(l.cfg.LeaseRenew)
+	defer tick.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return revision
+		case <-tick.C:
+		}
+		began := time.Now()
+		next, err := l.write(ctx, kv, revision)
+		if err == nil {
+			revision, renewed = next, began
+			continue
+		}
+		// Another may act once it is expired, so we must have stopped by then: there is time for one more try, or none.
+		if wasTaken(err) || time.Since(renewed) > l.cfg.LeaseExpiry-3*l.cfg.LeaseRenew/2 {
+			if ctx.Err() == nil {
+				l.log.Warn().Err(err).Str("lease", l.id).Msg("scheduler lost its lease")
+			}
+			return revision
+		}
+	}
+}
+
+// wasTaken says whether the revision is another's, or our own of an answer that was lost.
+func wasTaken(err error) bool {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	}
+	return errors.Is(err, jetstream.ErrKeyExists)
+}
+
+// release gives the lease up, if it is still ours, so that the next one need not wait.
+func (l *lease) release(ctx context.Context, kv jetstream.KeyValue, revision uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.LeaseRenew)
+	defer cancel()
+	if err := kv.Delete(ctx, stream.KeyScheduler, jetstream.LastRevision(revision)); err != nil {
+		l.log.Debug().Err(err).Msg("lease not released; it expires")
+	}
+}

@@ -1,0 +1,92 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// tightTrim is how often settled events are deleted while the store is tight: at 100 MB/s the tenth between tight and
+// full of a 1 GB store passes in a second.
+const tightTrim = time.Second
+
+// Deps are what a scheduler works with.
+type Deps struct {
+	JS       jetstream.JetStream // its connection should not be one that publishes much
+	Registry *registry.Registry
+	Writer   *stream.Writer
+	Storage  *stream.Storage
+	Log      zerolog.Logger
+}
+
+// Scheduler is one process's candidate for the scheduler of the fleet.
+type Scheduler struct {
+	Deps
+	cfg      Config
+	waitlist *stream.Waitlist
+	events   *stream.EventLog
+	history  *stream.History
+
+	sweeper sweeper
+	auditor auditor
+}
+
+// New checks cfg. It starts nothing.
+func New(deps Deps, cfg Config) (*Scheduler, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("scheduler: %w", err)
+	}
+	return &Scheduler{
+		Deps: deps, cfg: cfg,
+		waitlist: stream.NewWaitlist(deps.JS), events: stream.NewEventLog(deps.JS), history: stream.NewHistory(deps.JS, nil),
+	}, nil
+}
+
+// Run acts whenever this process holds the lease, until ctx ends.
+func (s *Scheduler) Run(ctx context.Context) error {
+	l := newLease(s.JS, s.cfg, s.Log)
+	return l.run(ctx, s.act)
+}
+
+// act runs everything until ctx ends.
+func (s *Scheduler) act(ctx context.Context) {
+	s.sweeper, s.auditor = sweeper{}, auditor{}
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
+	loops.Go(func() { s.every(ctx, s.cfg.Audit, "audit held deliveries", s.audit) })
+	var trimmed time.Time
+	loops.Go(func() {
+		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {
+			if time.Since(trimmed) < s.cfg.Trim && s.Storage.Ratio() < stream.StorageTight {
+				return nil
+			}
+			trimmed = time.Now()
+			return s.trim(ctx)
+		})
+	})
+}
+
+// every runs step at once and then each interval, until ctx ends. A step that fails is logged and tried again.
+func (s *Scheduler) every(ctx context.Context, interval time.Duration, what string, step func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if err := step(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+			s.Log.Warn().Err(err).Str("step", what).Msg("scheduler step failed; trying again")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

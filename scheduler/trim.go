@@ -1,0 +1,100 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// veryTight is the use of the store above which everything settled is deleted at once; between tight and this, half of
+// it each time, so that what was settled last stays longest.
+const veryTight = 0.85
+
+// trim deletes events that are settled by all consumers and older than the retention, or settled only, while the store
+// is tight. What is not settled is never deleted, by age or by size.
+func (s *Scheduler) trim(ctx context.Context) error {
+	floor, ok, err := s.floor(ctx)
+	if err != nil {
+		return fmt.Errorf("trim events: %w", err)
+	}
+	if !ok {
+		return nil
+	}
+	first, end, err := s.events.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("trim events: %w", err)
+	}
+	young, err := s.events.Since(ctx, time.Now().Add(-s.cfg.Retention), end)
+	if err != nil {
+		return fmt.Errorf("trim events: %w", err)
+	}
+	if keep := keepFrom(first, floor, young, s.Storage.Ratio()); keep > first {
+		if err := s.purge(ctx, keep); err != nil {
+			return fmt.Errorf("trim events below %d: %w", keep, err)
+		}
+		s.Log.Debug().Uint64("below", keep).Msg("trimmed events")
+	}
+	if err := s.Registry.Prune(ctx, floor); err != nil {
+		return fmt.Errorf("forget versions of subscriptions: %w", err)
+	}
+	return nil
+}
+
+// keepFrom is the sequence below which events are deleted: never above what is settled.
+func keepFrom(first, floor, young uint64, ratio float64) uint64 {
+	settled := floor + 1
+	if settled <= first {
+		return first
+	}
+	keep := min(settled, young)
+	switch {
+	case ratio >= veryTight:
+		keep = settled
+	case ratio >= stream.StorageTight:
+		keep = max(keep, first+(settled-first+1)/2)
+	}
+	return max(keep, first)
+}
+
+func (s *Scheduler) purge(ctx context.Context, below uint64) error {
+	events, err := s.JS.Stream(ctx, stream.Events)
+	if err != nil {
+		return err
+	}
+	return events.Purge(ctx, jetstream.WithPurgeSequence(below))
+}
+
+// floor is the sequence up to which every durable consumer of EVENTS is done. ok is false when the workers' is not
+// there: then nothing is known to be settled.
+func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error) {
+	// The end comes first: a consumer that has nothing left afterwards is done with all before it. Its ack floor alone
+	// would not say so, because it stands still where its filter matches nothing.
+	_, end, err := s.events.Bounds(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	events, err := s.JS.Stream(ctx, stream.Events)
+	if err != nil {
+		return 0, false, err
+	}
+	floor = end - 1
+	consumers := events.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		if c.Config.Durable == "" {
+			continue // a reader's
+		}
+		ok = ok || c.Name == stream.ConsumerDispatch
+		if c.NumPending > 0 || c.NumAckPending > 0 {
+			floor = min(floor, c.AckFloor.Stream)
+		}
+	}
+	if err := consumers.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return 0, false, err
+	}
+	return floor, ok, nil
+}
