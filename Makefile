@@ -9,7 +9,7 @@ LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check lint race faults bench fuzz clean
+.PHONY: help run build test check race faults bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,13 +23,11 @@ build: ## build bin/hookfleet, static
 test: ## run the tests
 	$(GO) test ./...
 
-check: lint ## look at the code without running it: format, vet, lint, modules
+check: $(LINT) ## look at the code without running it: format, vet, modules, lint
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt is needed for: $$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) mod verify
 	$(GO) mod tidy -diff
-
-lint: $(LINT)
 	$(LINT) run
 
 $(LINT):
