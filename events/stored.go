@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -78,31 +79,79 @@ func newSigningSecret() secret.Text {
 	return secret.New(secretPrefix + base64.StdEncoding.EncodeToString(key))
 }
 
-// Stored is a subscription with its secrets, as our own store keeps it. The JSON of the Subscription itself has masks
-// in their place.
+// Stored is a subscription with its secrets, as our own store keeps it in JSON. The JSON of the Subscription itself has
+// masks in their place.
 type Stored struct {
-	Subscription *Subscription     `json:"subscription,omitempty"`
-	Secrets      map[string]string `json:"secrets,omitempty"` // by JSON pointer
+	Subscription *storedSubscription `json:"subscription,omitempty"`
+	Secrets      map[string]string   `json:"secrets,omitempty"` // by JSON pointer
+}
+
+// storedSubscription keeps the settings that most subscriptions have alike as text, which Opener reads once.
+type storedSubscription struct {
+	*Subscription
+	ProtocolSettings json.RawMessage `json:"protocolsettings"`
+	Config           json.RawMessage `json:"config"`
 }
 
 // Seal returns s with its secrets, to be stored.
-func Seal(s *Subscription) Stored {
-	st := Stored{Subscription: s}
-	for pointer, text := range s.secrets() {
+func Seal(s *Subscription) (Stored, error) {
+	st := Stored{}
+	open := s.Clone()
+	for pointer, text := range open.secrets() {
 		if st.Secrets == nil {
 			st.Secrets = make(map[string]string)
 		}
 		st.Secrets[pointer] = text.Reveal()
+		*text = secret.Text{}
 	}
-	return st
+	settings, err := json.Marshal(open.ProtocolSettings)
+	if err != nil {
+		return st, fmt.Errorf("seal subscription: %w", err)
+	}
+	config, err := json.Marshal(open.Config)
+	if err != nil {
+		return st, fmt.Errorf("seal subscription: %w", err)
+	}
+	st.Subscription = &storedSubscription{open, settings, config}
+	return st, nil
 }
 
+// Opener reads stored subscriptions. It remembers the settings that it has read, because a hundred thousand
+// subscriptions have few different ones, and reading them is half of the work. It is not safe for concurrent use. The
+// zero value is ready.
+type Opener struct {
+	settings map[string]ProtocolSettings
+	configs  map[string]DeliveryConfig
+}
+
+// maxRemembered bounds each map of an Opener. When it is full it begins anew.
+const maxRemembered = 1024
+
 // Open returns the subscription with its secrets in place. It does not validate: what is stored was checked when it
-// came in. But it refuses what lacks an id, a sink or a secret, because that is not what was stored.
-func (st Stored) Open() (*Subscription, error) {
-	s := st.Subscription
-	if s == nil || !IsID(s.ID) || s.Sink == "" {
-		return nil, fmt.Errorf("stored subscription has no id or sink")
+// came in. But it refuses what lacks an id, a sink, settings or a secret, because that is not what was stored.
+func (o *Opener) Open(st Stored) (*Subscription, error) {
+	if st.Subscription == nil || st.Subscription.Subscription == nil {
+		return nil, errors.New("stored subscription is empty")
+	}
+	s := st.Subscription.Subscription
+	if !IsID(s.ID) || !IsID(s.Tenant) || s.Sink == "" {
+		return nil, errors.New("stored subscription has no id, tenant or sink")
+	}
+	var err error
+	if s.ProtocolSettings, err = remember(&o.settings, st.Subscription.ProtocolSettings); err != nil {
+		return nil, fmt.Errorf("protocolsettings: %w", err)
+	}
+	if s.Config, err = remember(&o.configs, st.Subscription.Config); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if s.Protocol == ProtocolHTTP {
+		s.Protocol = ProtocolHTTP // one copy of the text for all
+	}
+	if s.Tenant == DefaultTenant {
+		s.Tenant = DefaultTenant
+	}
+	if sg := s.ProtocolSettings.Signing; sg != nil {
+		s.ProtocolSettings.Signing = new(*sg)
 	}
 	for pointer, text := range s.secrets() {
 		kept := st.Secrets[pointer]
@@ -112,6 +161,21 @@ func (st Stored) Open() (*Subscription, error) {
 		*text = secret.New(kept)
 	}
 	return s, nil
+}
+
+// remember reads text, once.
+func remember[T any](known *map[string]T, text []byte) (v T, err error) {
+	if v, ok := (*known)[string(text)]; ok {
+		return v, nil
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return v, err
+	}
+	if *known == nil || len(*known) >= maxRemembered {
+		*known = make(map[string]T)
+	}
+	(*known)[string(text)] = v
+	return v, nil
 }
 
 // Clone returns a copy of s that shares nothing that changes.

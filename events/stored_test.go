@@ -84,36 +84,52 @@ func TestMakeSecrets(t *testing.T) {
 
 func TestStored(t *testing.T) {
 	t.Parallel()
-	for _, s := range []*Subscription{decode(t, full), signed("https://a.example", testSecret)} {
-		text, err := json.Marshal(Seal(s))
-		if err != nil {
-			t.Fatal(err)
+	var o Opener
+	for range 2 { // as it is read, and as it is remembered
+		for _, s := range []*Subscription{decode(t, full), signed("https://a.example", testSecret), signed("https://a.example", "whsec_other")} {
+			st, err := Seal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.Marshal(st)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), `"filters":[{"exact"`) && s.Filters != nil {
+				t.Errorf("%s", text)
+			}
+			var read Stored
+			if err := json.Unmarshal(text, &read); err != nil {
+				t.Fatal(err)
+			}
+			back, err := o.Open(read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(s, back, showSecrets); diff != "" {
+				t.Error(diff)
+			}
 		}
-		var st Stored
-		if err := json.Unmarshal(text, &st); err != nil {
-			t.Fatal(err)
-		}
-		back, err := st.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(s, back, showSecrets); diff != "" {
-			t.Error(diff)
-		}
+	}
+	if len(o.configs) != 2 || len(o.settings) != 1 {
+		t.Errorf("remembers %d configs and %d settings", len(o.configs), len(o.settings))
 	}
 }
 
 func TestStoredBroken(t *testing.T) {
 	t.Parallel()
+	const good = `"id":"a","tenant":"b","sink":"https://a.example"`
 	for _, text := range []string{
-		`{}`, `{"subscription":null}`, `{"subscription":{"id":"a"}}`, `{"subscription":{"sink":"https://a.example"}}`,
-		`{"subscription":{"id":"a","sink":"https://a.example","protocolsettings":{"signing":{"secret":"••••"}}}}`,
+		`{}`, `{"subscription":null}`, `{"subscription":{"id":"a"}}`, `{"subscription":{"tenant":"b","sink":"https://a.example"}}`,
+		`{"subscription":{` + good + `}}`, `{"subscription":{` + good + `,"config":{}}}`,
+		`{"subscription":{` + good + `,"config":{"timeout":1},"protocolsettings":{}}}`,
+		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{"secret":"••••"}}}}`,
 	} {
 		var st Stored
 		if err := json.Unmarshal([]byte(text), &st); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := st.Open(); err == nil {
+		if s, err := new(Opener).Open(st); err == nil {
 			t.Errorf("%s: %v", text, s)
 		}
 	}

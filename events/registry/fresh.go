@@ -83,42 +83,60 @@ func (r *Registry) lead(ctx context.Context, rd *reading) {
 func (r *Registry) catchUp(ctx context.Context, b *bucket) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	newer, err := r.hasNewer(ctx, b)
-	if err != nil || !newer {
+	next, err := r.next(ctx, b)
+	if err != nil || next == 0 {
 		return err
 	}
-	last, err := r.last(ctx, b, ">")
-	if err != nil || last == nil {
-		return err
+	// The last sequence may be that of a message which is gone, and which the watch never gets to. What is written from
+	// now on need not be waited for.
+	last, err := r.lastSequence(ctx, b.stream())
+	for err == nil && next != 0 && next <= last {
+		if err = b.tide.wait(ctx, next); err != nil {
+			b.rewatch()
+			return err
+		}
+		if b.tide.at.Load() >= last {
+			return nil
+		}
+		next, err = r.next(ctx, b)
 	}
-	if err := b.tide.wait(ctx, last.Sequence); err != nil {
-		b.rewatch()
-		return err
-	}
-	return nil
+	return err
 }
 
-// hasNewer is on the hot path, once for each group of events. Asking for "the next one, please" costs the broker next to
-// nothing when there is none: 30 µs directly, 70 µs through the API, where the stream's info costs 100 µs, and the last
-// message of the bucket's subjects 850 µs.
-func (r *Registry) hasNewer(ctx context.Context, b *bucket) (bool, error) {
+// next returns the sequence of the first message behind what the watch has seen; 0 = there is none. It is on the hot
+// path, once for each group of events. Asking for "the next one, please" costs the broker next to nothing when there is
+// none: 30 µs directly, 70 µs through the API, where the stream's info costs 100 µs, and the last message of the
+// bucket's subjects 850 µs.
+func (r *Registry) next(ctx context.Context, b *bucket) (uint64, error) {
 	ask := []byte(`{"seq":` + strconv.FormatUint(b.tide.at.Load()+1, 10) + `,"next_by_subj":">"}`)
-	if b.kv.Load().direct {
-		msg, err := r.nc.RequestWithContext(ctx, r.api("DIRECT.GET."+b.stream()), ask)
-		if err != nil {
-			return false, fmt.Errorf("read %s: %w", b.name, err)
+	if !b.kv.Load().direct {
+		m, err := r.leaderGet(ctx, b, ask)
+		if m == nil {
+			return 0, err
 		}
-		switch status := msg.Header.Get("Status"); status {
-		case "":
-			return true, nil
-		case statusNoMessage:
-			return false, nil
-		default:
-			return false, fmt.Errorf("read %s: %s %s", b.name, status, msg.Header.Get("Description"))
-		}
+		return m.Sequence, err
 	}
-	m, err := r.leaderGet(ctx, b, ask)
-	return m != nil, err
+	msg, err := r.nc.RequestWithContext(ctx, r.api("DIRECT.GET."+b.stream()), ask)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", b.name, err)
+	}
+	switch status := msg.Header.Get("Status"); status {
+	case "":
+		return strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	case statusNoMessage:
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("read %s: %s %s", b.name, status, msg.Header.Get("Description"))
+	}
+}
+
+// lastSequence returns the last sequence of a stream, as its leader has it.
+func (r *Registry) lastSequence(ctx context.Context, name string) (uint64, error) {
+	s, err := r.js.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", name, err)
+	}
+	return s.CachedInfo().State.LastSeq, nil
 }
 
 // stored is a message as the stream's leader has it.
@@ -129,7 +147,7 @@ type stored struct {
 	Data     []byte `json:"data"`
 }
 
-// last returns the last message on subject, which may be ">"; nil when there is none.
+// last returns the last message on subject; nil when there is none.
 func (r *Registry) last(ctx context.Context, b *bucket, subject string) (*stored, error) {
 	ask, err := json.Marshal(map[string]string{"last_by_subj": subject})
 	if err != nil {

@@ -50,20 +50,14 @@ func newIndex() index {
 // add puts an item's rules into the index.
 func (x *index) add(it *item) {
 	it.link()
-	if it.live() {
-		x.addRule(&it.now)
-	}
-	for _, r := range it.earlier {
+	for r := range it.rules {
 		x.addRule(r)
 	}
 }
 
 // remove takes an item's rules out of the index.
 func (x *index) remove(it *item) {
-	if it.live() {
-		x.removeRule(&it.now)
-	}
-	for _, r := range it.earlier {
+	for r := range it.rules {
 		x.removeRule(r)
 	}
 }

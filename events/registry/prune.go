@@ -41,7 +41,7 @@ func (r *Registry) prunable(floor uint64) (ids []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for id := range r.aged {
-		for _, v := range r.items[id].past {
+		for _, v := range r.items[id].past() {
 			if v.Until <= floor {
 				ids = append(ids, id)
 				break

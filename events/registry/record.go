@@ -20,14 +20,16 @@ const (
 
 // record is what is stored under a subscription's id.
 type record struct {
-	events.Stored           // absent when deleted
-	ETag          uint64    `json:"etag,omitempty"` // the revision to show; 0 = that of the record
-	CreatedAt     time.Time `json:"createdat,omitzero"`
-	UpdatedAt     time.Time `json:"updatedat,omitzero"`
-	Since         uint64    `json:"since,omitempty"`
-	From          uint64    `json:"from,omitempty"`
-	Past          []version `json:"past,omitempty"`
-	Deleted       bool      `json:"deleted,omitempty"`
+	subscription *events.Subscription // nil when deleted; what text stores
+
+	events.Stored
+	ETag      uint64    `json:"etag,omitempty"` // the revision to show; 0 = that of the record
+	CreatedAt time.Time `json:"createdat,omitzero"`
+	UpdatedAt time.Time `json:"updatedat,omitzero"`
+	Since     uint64    `json:"since,omitempty"`
+	From      uint64    `json:"from,omitempty"`
+	Past      []version `json:"past,omitempty"`
+	Deleted   bool      `json:"deleted,omitempty"`
 }
 
 // version is what a subscription matched for events with From < sequence <= Until.
@@ -50,66 +52,67 @@ func (v *version) criteria() *events.Subscription {
 type item struct {
 	Entry
 	id       string
-	revision uint64 // of the record
-	past     []version
-	now      rule    // of the present version; unused when deleted
-	earlier  []*rule // of past
+	revision uint64   // of the record
+	history  *history // nil for nearly all
+	now      rule     // of the present version; unused when deleted
+}
+
+// history are the earlier versions of a subscription.
+type history struct {
+	past  []version
+	rules []*rule
+}
+
+func (it *item) past() []version {
+	if it.history == nil {
+		return nil
+	}
+	return it.history.past
 }
 
 // live reports whether there is a subscription, not just the memory of one.
 func (it *item) live() bool { return it.Subscription != nil }
 
 // readRecord makes an item of what is stored under id.
-func readRecord(id string, text []byte, revision uint64) (*item, error) {
+func readRecord(o *events.Opener, id string, text []byte, revision uint64) (*item, error) {
 	var rec record
 	if err := json.Unmarshal(text, &rec); err != nil {
 		return nil, fmt.Errorf("not a record: %w", err)
 	}
-	it := &item{id: id, revision: revision, past: rec.Past}
+	it := &item{id: id, revision: revision}
+	if len(rec.Past) > 0 {
+		it.history = &history{past: rec.Past}
+	}
 	if rec.Deleted {
 		return it, nil
 	}
-	s, err := rec.Open()
+	s, err := o.Open(rec.Stored)
 	if err != nil {
 		return nil, err
 	}
 	if s.ID != id {
 		return nil, fmt.Errorf("record is of %q", s.ID)
 	}
-	intern(s)
-	it.Entry = rec.entry(s, revision)
+	it.id = s.ID // the same text, once
+	rec.subscription = s
+	it.Entry = rec.entry(revision)
 	return it, nil
 }
 
-func (rec *record) entry(s *events.Subscription, revision uint64) Entry {
+func (rec *record) entry(revision uint64) Entry {
 	if rec.ETag != 0 {
 		revision = rec.ETag
 	}
 	return Entry{
-		Subscription: s, Revision: revision, Since: rec.Since, From: rec.From, CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
-	}
-}
-
-// intern replaces what nearly all subscriptions say alike by one copy of it.
-func intern(s *events.Subscription) {
-	for _, p := range []struct {
-		text *string
-		same string
-	}{
-		{&s.Tenant, events.DefaultTenant}, {&s.Protocol, events.ProtocolHTTP}, {&s.ProtocolSettings.Method, events.MethodPost},
-		{&s.ProtocolSettings.ContentMode, events.ModeStructured}, {&s.Config.Retry.Policy, events.PolicyExponential},
-	} {
-		if *p.text == p.same {
-			*p.text = p.same
-		}
+		Subscription: rec.subscription, Revision: revision, Since: rec.Since, From: rec.From,
+		CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
 	}
 }
 
 // record is the record that an item was read from, to be changed and stored again.
 func (it *item) record() record {
-	rec := record{Past: slices.Clone(it.past), Deleted: !it.live()}
+	rec := record{Past: slices.Clone(it.past()), Deleted: !it.live(), subscription: it.Subscription}
 	if it.live() {
-		rec.Stored = events.Seal(it.Subscription)
 		rec.CreatedAt, rec.UpdatedAt, rec.Since, rec.From = it.CreatedAt, it.UpdatedAt, it.Since, it.From
 	}
 	return rec
@@ -118,7 +121,7 @@ func (it *item) record() record {
 // close moves the present version to the past: it holds for events up to sequence. A version that held for none leaves
 // no trace.
 func (rec *record) close(sequence uint64) {
-	s := rec.Subscription
+	s := rec.subscription
 	if s == nil || sequence <= rec.From {
 		return
 	}
@@ -144,9 +147,13 @@ func (rec *record) prune(floor uint64) bool {
 }
 
 // text is what is stored.
-func (rec *record) text() ([]byte, error) {
-	text, err := json.Marshal(rec)
-	if err != nil {
+func (rec *record) text() (text []byte, err error) {
+	if rec.subscription != nil {
+		if rec.Stored, err = events.Seal(rec.subscription); err != nil {
+			return nil, err
+		}
+	}
+	if text, err = json.Marshal(rec); err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
 	if len(rec.Past) > maxPast || len(text) > maxRecord {
@@ -169,14 +176,30 @@ func sameFilter(a, b events.Filter) bool {
 		slices.EqualFunc(a.All, b.All, sameFilter) && slices.EqualFunc(a.Any, b.Any, sameFilter)
 }
 
-// rules are the item's entries in the index, with their versions.
+// link makes the item's rules, for the index.
 func (it *item) link() {
 	if it.live() {
 		it.now = rule{item: it, criteria: it.Subscription, from: it.From, until: math.MaxUint64}
 	}
-	it.earlier = nil
-	for i := range it.past {
-		v := &it.past[i]
-		it.earlier = append(it.earlier, &rule{item: it, criteria: v.criteria(), from: v.From, until: v.Until, gone: v.Gone})
+	if it.history == nil {
+		return
+	}
+	it.history.rules = nil
+	for i := range it.history.past {
+		v := &it.history.past[i]
+		r := &rule{item: it, criteria: v.criteria(), from: v.From, until: v.Until, gone: v.Gone}
+		it.history.rules = append(it.history.rules, r)
+	}
+}
+
+// rules yields the item's rules.
+func (it *item) rules(yield func(*rule) bool) {
+	if it.live() && !yield(&it.now) || it.history == nil {
+		return
+	}
+	for _, r := range it.history.rules {
+		if !yield(r) {
+			return
+		}
 	}
 }

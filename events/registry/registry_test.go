@@ -53,9 +53,13 @@ func start(t testing.TB, js jetstream.JetStream) *Registry {
 	return r
 }
 
+func testLog(t testing.TB) zerolog.Logger {
+	return zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
+}
+
 func run(t testing.TB, js jetstream.JetStream) (r *Registry, stop func()) {
 	t.Helper()
-	r, err := New(js, DefaultConfig(), zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel))
+	r, err := New(js, DefaultConfig(), testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +208,7 @@ func TestPutThatMatchesAlikeKeepsTheVersion(t *testing.T) {
 		!second.UpdatedAt.After(first.UpdatedAt) {
 		t.Errorf("%+v\n%+v", first, second)
 	}
-	if past := r.items["a"].past; len(past) != 0 {
+	if past := r.items["a"].past(); len(past) != 0 {
 		t.Errorf("past %+v", past)
 	}
 }
@@ -217,7 +221,7 @@ func TestVersionsWithoutEventsLeaveNoTrace(t *testing.T) {
 	for i := range 2 * maxPast {
 		put(t, r, toType(t, "a", fmt.Sprint("type", i)))
 	}
-	if past := r.items["a"].past; len(past) != 0 {
+	if past := r.items["a"].past(); len(past) != 0 {
 		t.Errorf("past %+v", past)
 	}
 	if err := r.Delete(t.Context(), "a", 0); err != nil {

@@ -15,7 +15,7 @@ func (t subscriptionTable) set(e jetstream.KeyValueEntry) {
 	if t.revisionOf(id) >= e.Revision() {
 		return
 	}
-	it, err := readRecord(id, e.Value(), e.Revision())
+	it, err := readRecord(&t.opener, id, e.Value(), e.Revision())
 	if err != nil {
 		t.mu.Lock()
 		t.broken[id] = fault{e.Revision(), err.Error()}
@@ -43,6 +43,7 @@ func (t subscriptionTable) replace(id string, it *item) {
 	defer t.mu.Unlock()
 	if old := t.items[id]; old != nil {
 		t.index.remove(old)
+		t.order.remove(old)
 	}
 	delete(t.items, id)
 	delete(t.aged, id)
@@ -51,9 +52,10 @@ func (t subscriptionTable) replace(id string, it *item) {
 		return
 	}
 	t.index.add(it)
-	t.items[id] = it
-	if !it.live() || len(it.past) > 0 {
-		t.aged[id] = struct{}{}
+	t.items[it.id] = it
+	t.order.add(it)
+	if !it.live() || it.history != nil {
+		t.aged[it.id] = struct{}{}
 	}
 }
 
@@ -63,6 +65,9 @@ func (t subscriptionTable) remove(e jetstream.KeyValueEntry) {
 }
 
 func (t subscriptionTable) sweep(keys map[string]struct{}, upto uint64) {
+	t.mu.Lock()
+	t.order.sort(t.items)
+	t.mu.Unlock()
 	t.mu.RLock()
 	gone := slices.DeleteFunc(slices.Collect(maps.Keys(t.items)), func(id string) bool {
 		_, there := keys[id]

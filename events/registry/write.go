@@ -94,7 +94,7 @@ func (r *Registry) SetPaused(ctx context.Context, id string, paused bool) (*Entr
 		}
 		s := old.Subscription.Clone()
 		s.Paused = paused
-		rec.Stored, rec.UpdatedAt = events.Seal(s), time.Now().UTC()
+		rec.subscription, rec.UpdatedAt = s, time.Now().UTC()
 		return nil
 	})
 }
@@ -121,7 +121,7 @@ func (r *Registry) place(ctx context.Context, rec *record, s *events.Subscriptio
 	if before == nil {
 		rec.Since, rec.CreatedAt, rec.Deleted = rec.From, now, false
 	}
-	rec.Stored, rec.UpdatedAt = events.Seal(s), now
+	rec.subscription, rec.UpdatedAt = s, now
 	return made, nil
 }
 
@@ -148,11 +148,8 @@ func shown(e *Entry, made bool) *Entry {
 
 // lastEvent returns the last sequence of EVENTS: what is accepted from now on is behind it.
 func (r *Registry) lastEvent(ctx context.Context, rec *record) (uint64, error) {
-	s, err := r.js.Stream(ctx, stream.Events)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", stream.Events, err)
-	}
-	return max(s.CachedInfo().State.LastSeq, rec.From), nil
+	last, err := r.lastSequence(ctx, stream.Events)
+	return max(last, rec.From), err
 }
 
 // write changes the record of id. It returns when the change is durable and this registry has seen it.
@@ -230,7 +227,7 @@ func (r *Registry) store(ctx context.Context, id string, rec *record, revision u
 	if rec.Deleted {
 		return nil, nil
 	}
-	return new(rec.entry(rec.Subscription, stored)), nil
+	return new(rec.entry(stored)), nil
 }
 
 func (r *Registry) sync(b *bucket) error {
