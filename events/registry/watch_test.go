@@ -50,7 +50,8 @@ func TestWatchIsTakenUpAfterARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := start(t, far)
+	r, stopFar := run(t, far)
+	defer stopFar() // before the second broker goes
 	for _, id := range []string{"stays", "deleted", "purged", "changed"} {
 		put(t, r, toType(t, id, "order"))
 		setHealth(t, r, id, func(h *Health) { h.Backlog = true })
