@@ -26,7 +26,7 @@ func DeadMessage(d *events.DeadLetter, rawHeader nats.Header, raw []byte) (*nats
 	}
 	h := make(nats.Header, len(header)+4)
 	for k, v := range header {
-		if isEventHeader(k) {
+		if d.Payload != nil || isEventHeader(k) { // Message makes none but the event's own
 			h[k] = v
 		}
 	}
