@@ -68,6 +68,7 @@ type API struct {
 	log      zerolog.Logger
 	failures *keys.Failures
 	routes   []route
+	text     []byte // the OpenAPI document
 	metrics  *metrics
 	sampled  zerolog.Logger // for what a broker that is away makes every request say
 
@@ -102,6 +103,10 @@ func New(deps Deps, cfg Config) (*API, error) {
 		return nil, fmt.Errorf("register the fleet's metrics: %w", err)
 	}
 	a.routes = a.table()
+	var err error
+	if a.text, err = a.document(); err != nil {
+		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
+	}
 	return a, nil
 }
 

@@ -28,7 +28,7 @@ type deadLetterView struct {
 	ReplayOf     string        `json:"replayof,omitempty"`
 	Sequence     uint64        `json:"sequence" doc:"of the event"`
 	Raw          []byte        `json:"raw,omitempty" doc:"base64 of what was stored and is no valid event"`
-	Event        *cloudEvent   `json:"event" doc:"the whole event; null for what is no valid event"`
+	Event        *cloudEvent   `json:"event" null:"true" doc:"the whole event; null for what is no valid event"`
 }
 
 func (a *API) deadLetterRoutes() []route {

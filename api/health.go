@@ -1,9 +1,6 @@
 package api
 
-import (
-	"net/http"
-	"sync"
-)
+import "net/http"
 
 // Check says why the process cannot accept or deliver now; "" when it can. It is called for each request of /readyz and
 // must answer at once.
@@ -47,7 +44,7 @@ func (a *API) processRoutes() []route {
 			answers: []answer{{status: 200, text: "Prometheus' text format", media: "text/plain"}},
 		},
 		{
-			method: "GET", path: "/openapi.json", id: "openapi", tag: "process", summary: "This document", handle: a.serveDocument(),
+			method: "GET", path: "/openapi.json", id: "openapi", tag: "process", summary: "This document", handle: a.serveDocument,
 			answers: []answer{{status: 200, text: "OpenAPI 3.1", media: jsonType}},
 		},
 	}
@@ -93,14 +90,7 @@ func (a *API) serveReady(c *call) error {
 }
 
 // serveDocument answers GET /openapi.json. The document does not change while the process runs.
-func (a *API) serveDocument() func(*call) error {
-	document := sync.OnceValues(a.document)
-	return func(c *call) error {
-		text, err := document()
-		if err != nil {
-			return err
-		}
-		c.raw(http.StatusOK, jsonType, text)
-		return nil
-	}
+func (a *API) serveDocument(c *call) error {
+	c.raw(http.StatusOK, jsonType, a.text)
+	return nil
 }

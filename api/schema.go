@@ -25,9 +25,14 @@ var required = map[string]bool{"Subscription.sink": true, "newKey.role": true}
 
 // leaves are the types that are no plain struct, string or number on the wire.
 var leaves = map[reflect.Type]func() map[string]any{
-	typeOf[Time]():            timeSchema,
-	typeOf[time.Time]():       timeSchema,
-	typeOf[json.RawMessage](): func() map[string]any { return map[string]any{} },
+	typeOf[Time]():      timeSchema,
+	typeOf[time.Time](): timeSchema,
+	typeOf[events.Conditions](): func() map[string]any {
+		return map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "string"}}
+	},
+	typeOf[[]byte](): func() map[string]any {
+		return map[string]any{"type": "string", "contentEncoding": "base64"}
+	},
 	typeOf[events.Duration](): func() map[string]any {
 		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d"}
 	},
@@ -39,7 +44,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 		return map[string]any{
 			"type": "object", "description": "a CloudEvent in its JSON format; in the very bytes it was sent in, when it was sent in structured mode",
 			"required":   []any{"specversion", "id", "source", "type"},
-			"properties": map[string]any{"specversion": map[string]any{"const": "1.0"}, "id": text, "source": text, "type": text},
+			"properties": map[string]any{"specversion": map[string]any{"type": "string", "const": "1.0"}, "id": text, "source": text, "type": text},
 		}
 	},
 	typeOf[events.State]():       enum(allStates),
@@ -68,6 +73,9 @@ func (s *schemas) of(t reflect.Type) map[string]any {
 	if leaf, ok := leaves[t]; ok {
 		return leaf()
 	}
+	if t.Implements(typeOf[json.Marshaler]()) {
+		return map[string]any{} // it writes itself in a way that is not known here; a test finds it
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return s.of(t.Elem())
@@ -86,7 +94,7 @@ func (s *schemas) of(t reflect.Type) map[string]any {
 	case reflect.String:
 		return map[string]any{"type": "string"}
 	default:
-		panic("api: no schema for " + t.String()) // a mistake in the table of routes; the tests build the document
+		return map[string]any{} // as above
 	}
 }
 
@@ -163,6 +171,9 @@ func (s *schemas) member(t reflect.Type, f *reflect.StructField, name string) ma
 	}
 	if doc != "" {
 		schema["description"] = doc
+	}
+	if f.Tag.Get("null") == "true" {
+		schema["type"] = []any{schema["type"], "null"}
 	}
 	if f.Tag.Get("access") == "readonly" {
 		schema["readOnly"] = true

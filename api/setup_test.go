@@ -42,7 +42,8 @@ type bench struct {
 	api      *api.API
 	url      string
 	operator string // key
-	problems []string
+	log      zerolog.Logger
+	problems []string // what readiness says
 }
 
 func setup(t *testing.T) *bench {
@@ -71,15 +72,8 @@ func setupOn(t *testing.T, nc *nats.Conn, js jetstream.JetStream) *bench {
 	b.keys.Attach(js, b.writer)
 	cfg := api.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
-	ingest := &ingest{writer: b.writer}
-	b.api, err = api.New(api.Deps{
-		JetStream: js, Registry: b.registry, Writer: b.writer, Ingest: ingest, Keys: b.keys, Metrics: prometheus.NewRegistry(),
-		Sinks: events.SinkPolicy{PlainHTTP: true}, Codes: map[error]api.Code{errForbidden: api.CodeForbidden},
-		Storage: func() float64 { return 0.25 }, Log: log,
-		Checks: []api.Check{func() (string, string) { return "worker", strings.Join(b.problems, ", ") }},
-	}, cfg)
-	must(t, err)
-	ingest.api = b.api
+	b.log = log
+	b.api = b.again(cfg)
 	b.run("writer", b.writer.Run)
 	b.run("registry", b.registry.Run)
 	b.run("keys", b.keys.Run)
@@ -89,6 +83,21 @@ func setupOn(t *testing.T, nc *nats.Conn, js jetstream.JetStream) *bench {
 	}
 	b.url = "http://" + b.api.Addr().String()
 	return b
+}
+
+// again makes one more API of the same process.
+func (b *bench) again(cfg api.Config) *api.API {
+	b.t.Helper()
+	ingest := &ingest{writer: b.writer}
+	a, err := api.New(api.Deps{
+		JetStream: b.js, Registry: b.registry, Writer: b.writer, Ingest: ingest, Keys: b.keys, Metrics: prometheus.NewRegistry(),
+		Sinks: events.SinkPolicy{PlainHTTP: true}, Codes: map[error]api.Code{errForbidden: api.CodeForbidden},
+		Storage: func() float64 { return 0.25 }, Log: b.log,
+		Checks: []api.Check{func() (string, string) { return "worker", strings.Join(b.problems, ", ") }},
+	}, cfg)
+	must(b.t, err)
+	ingest.api = a
+	return a
 }
 
 // run runs a part until the test ends.

@@ -9,11 +9,11 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// A count of what is pending that took long is used again for reuseFactor times as long, so that asking for the status
-// all the time costs at most a fifth of a core beside a large backlog. Without one it takes a millisecond.
+// A count of what is pending that had to read a large backlog is used again for reuseFactor times as long as it took, so
+// that asking for the status all the time costs at most a fifth of a core. Without a backlog it takes a millisecond.
 const (
-	countIsLong = 50 * time.Millisecond
-	reuseFactor = 4
+	largeBacklog = 5_000 // events
+	reuseFactor  = 4
 )
 
 // maxCounts bounds the counts that are kept; each is of one question.
@@ -46,12 +46,12 @@ func (p *pendingCounts) of(ctx context.Context, tenant, subscription string) (ma
 	if start.Before(c.until) {
 		return c.counts, nil
 	}
-	counts, err := p.backlog.Pending(ctx, tenant, subscription)
+	counts, looked, err := p.backlog.Pending(ctx, tenant, subscription)
 	if err != nil {
 		return nil, err
 	}
-	if took := time.Since(start); took > countIsLong {
-		c.counts, c.until = counts, start.Add((1+reuseFactor)*took)
+	if looked > largeBacklog {
+		c.counts, c.until = counts, start.Add((1+reuseFactor)*time.Since(start))
 	}
 	return counts, nil
 }

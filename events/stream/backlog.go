@@ -22,31 +22,31 @@ func NewBacklog(h *History) *Backlog { return &Backlog{h} }
 
 // Pending counts, by subscription, the deliveries that were accepted and have no record yet: no attempt of theirs has
 // ended. subscription "" counts for all, else for this one; tenant "" is any. It is exact while at most 1,048,576 events
-// lie behind the workers' floor, and what is beyond that is not counted.
-func (b *Backlog) Pending(ctx context.Context, tenant, subscription string) (map[string]uint64, error) {
-	counts := map[string]uint64{}
+// lie behind the workers' floor, and what is beyond that is not counted. looked is how many events it read.
+func (b *Backlog) Pending(ctx context.Context, tenant, subscription string) (counts map[string]uint64, looked uint64, err error) {
+	counts = map[string]uint64{}
 	state, err := b.state(ctx, Events)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	d, ok, err := b.dispatched(ctx)
 	if err != nil || b.match == nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !ok {
 		d = dispatched{} // no worker was ever there: nothing is settled
 	}
 	first := max(d.floor+1, state.First)
 	if first > state.Last {
-		return counts, nil
+		return counts, 0, nil
 	}
-	taken, since, err := b.countEvents(ctx, tenant, subscription, d.delivered, scan{
-		stream: Events, from: first, to: min(state.Last, first+maxBacklogEvents-1),
-	}, counts)
+	s := scan{stream: Events, from: first, to: min(state.Last, first+maxBacklogEvents-1)}
+	looked = s.to - s.from + 1
+	taken, since, err := b.countEvents(ctx, tenant, subscription, d.delivered, s, counts)
 	if err != nil || len(taken) == 0 {
-		return counts, err
+		return counts, looked, err
 	}
-	return counts, b.leaveOutRecorded(ctx, subscription, since, taken, counts)
+	return counts, looked, b.leaveOutRecorded(ctx, subscription, since, taken, counts)
 }
 
 // countEvents counts the deliveries of a range of events. Those of events that a worker has taken may have a record: it
