@@ -5,6 +5,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -34,6 +35,10 @@ const maxPayload = 8 << 20
 
 // syncInterval is how often the server syncs by itself, for what nobody waits for (acks, consumer state).
 const syncInterval = time.Second
+
+// noMaxStore leaves it to stream.Storage to stop before the disk is full. The server's own choice is three quarters of
+// what is free when it starts, where it refuses everything, records and timers too: before we trim, which is at 80 %.
+const noMaxStore = 1 << 60
 
 // startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
 const startTimeout = 5 * time.Minute
@@ -150,6 +155,11 @@ func (b *Broker) writeFailed() {
 
 // Run runs the server until ctx ends, and returns when it has shut down.
 func (b *Broker) Run(ctx context.Context) error {
+	held, err := lock(b.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	defer func() { _ = held.Close() }() // which unlocks it; nothing was written
 	for first := true; ; first = false {
 		s, err := b.start()
 		if err != nil {
@@ -196,7 +206,7 @@ func (b *Broker) start() (*server.Server, error) {
 		ServerName: "hookfleet", JetStream: true, StoreDir: b.cfg.Dir, DontListen: b.cfg.Listen == "",
 		NoSigs: true, NoLog: true, MaxPayload: maxPayload,
 		SyncAlways: b.cfg.Sync == SyncAlways, SyncInterval: syncInterval,
-		JetStreamMaxStore:          b.cfg.MaxStore,
+		JetStreamMaxStore:          cmp.Or(b.cfg.MaxStore, noMaxStore),
 		CustomClientAuthentication: &authentication{b},
 		// The defaults close a client after 2 missed pings of 2 minutes; a dead worker should be seen sooner.
 		PingInterval: 20 * time.Second,
