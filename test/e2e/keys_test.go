@@ -16,7 +16,7 @@ func testKeys(t *testing.T, s *fleettest.Server) {
 
 		Tenants, Types []string
 	}
-	r := c.Must(t, http.StatusCreated, http.MethodPost, "/v1/keys", `{"role":"producer","tenants":["acme"],"types":["order."],"description":"shop"}`, &k)
+	r := c.Must(t, http.StatusCreated, http.MethodPost, "/v1/keys", `{"role":"producer","tenants":["acme"],"types":["order.*"],"description":"shop"}`, &k)
 	if k.ID == "" || k.Key == "" || k.Role != "producer" || k.Description != "shop" || len(k.Tenants) != 1 || r.Header.Get("Location") != "/v1/keys/"+k.ID {
 		t.Errorf("key %+v, Location %q", k, r.Header.Get("Location"))
 	}

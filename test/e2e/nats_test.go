@@ -121,11 +121,11 @@ func (f *flow) refusedByNATS(js jetstream.JetStream, known string) {
 // odd publishes a type whose bytes are no subject token, for a tenant that only the subject names.
 func (f *flow) odd(js jetstream.JetStream) {
 	f.t.Helper()
-	typ := f.name + ".Ö rder..x*"
+	typ := f.name + ".Ö rder..x>"
 	f.client.Subscribe(f.t, f.name, fmt.Sprintf(`{"types":[%q],"sink":%q}`, typ, f.sink.URL("/odd")))
 	text := event(unique("odd"), typ, "1")
 	ack, err := js.PublishMsg(f.t.Context(), &nats.Msg{
-		Subject: "hookfleet.publish.default." + f.name + ".=C3=96=20rder.=.x=2A",
+		Subject: "hookfleet.publish.default." + f.name + ".=C3=96=20rder.=.x=3E",
 		Header:  nats.Header{"Content-Type": {fleettest.Structured}}, Data: []byte(text),
 	})
 	if err != nil {
@@ -174,6 +174,24 @@ func testNATSPermissions(t *testing.T, s *fleettest.Server) {
 		if !strings.Contains(strings.ToLower(f), "permissions violation") || !strings.Contains(f, subject) {
 			t.Errorf("publishing to %s: %s", subject, f)
 		}
+	}
+	// A producer that names no tenant is for the tenant default, here as by HTTP.
+	plain, plainJS := connect(t, s.BrokerURL(newKey(t, c, `{"role":"producer"}`)), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err.Error() }))
+	if _, err := plainJS.PublishMsg(t.Context(), &nats.Msg{
+		Subject: "hookfleet.publish.default.x", Header: nats.Header{"Content-Type": {fleettest.Structured}}, Data: []byte(event(unique("plain"), "x", "1")),
+	}); err != nil {
+		t.Errorf("publish by a key without tenants: %v", err)
+	}
+	if err := errors.Join(plain.Publish("hookfleet.publish.acme.x", nil), plain.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case f := <-denied:
+		if !strings.Contains(f, "hookfleet.publish.acme.x") {
+			t.Error(f)
+		}
+	case <-time.After(fleettest.Patience / 10):
+		t.Error("a key without tenants may publish for every tenant by NATS")
 	}
 	for _, subject := range []string{">", "hookfleet.events.>", "$JS.>", "_HOOKFLEET.>", "hookfleet.publish.acme.>"} {
 		if _, err := nc.Subscribe(subject, func(*nats.Msg) { t.Errorf("a producer heard %s", subject) }); err != nil {

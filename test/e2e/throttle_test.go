@@ -88,7 +88,4 @@ func testHanging(t *testing.T, s *fleettest.Server) {
 		t.Errorf("p99 %v from accept to arrival at the healthy sink", p99)
 	}
 	f.once(n)
-	if peak := hangs.Peak("/"); peak > 64 {
-		t.Errorf("%d requests at a time to the hanging sink, over its concurrency", peak)
-	}
 }

@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,8 +18,17 @@ var builds = struct {
 	all map[string]func() (string, error)
 }{all: map[string]func() (string, error){}}
 
+// parallel is how many tests of such a package run at a time: they wait far more than they compute.
+const parallel = "16"
+
 // Main runs the tests of a package that starts processes, and removes what was built for them.
 func Main(m *testing.M) int {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(parallel); err != nil {
+			panic(err)
+		}
+	}
 	defer func() {
 		builds.mu.Lock()
 		defer builds.mu.Unlock()
