@@ -104,6 +104,9 @@ func exact(s string) bool {
 
 // writeYAML prints a JSON text as YAML, members in the order they came in, so that it can be edited and applied.
 func writeYAML(w io.Writer, raw []byte) error {
+	if !json.Valid(raw) { // which also bounds the nesting
+		return errors.New("show the answer: is not JSON")
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	node, err := jsonToNode(d)
@@ -118,7 +121,7 @@ func writeYAML(w io.Writer, raw []byte) error {
 	return e.Close()
 }
 
-// jsonToNode reads one value. Nesting is bounded by the JSON decoder.
+// jsonToNode reads one value of a text that is known to be JSON.
 func jsonToNode(d *json.Decoder) (*yaml.Node, error) {
 	token, err := d.Token()
 	if err != nil {
