@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -50,7 +51,7 @@ func (q *query) at(tenant string, n int) (positions []uint64, text string, ok bo
 	}
 	bad := badCursor()
 	b, err := base64.RawURLEncoding.Strict().DecodeString(raw)
-	if err != nil || len(b) < 6 || b[0] != cursorVersion || binary.BigEndian.Uint32(b[1:]) != q.owner(tenant) {
+	if err != nil || strings.ContainsAny(raw, "\r\n") || len(b) < 6 || b[0] != cursorVersion || binary.BigEndian.Uint32(b[1:]) != q.owner(tenant) {
 		return nil, "", false, bad
 	}
 	b = b[5:]
