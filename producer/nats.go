@@ -24,12 +24,16 @@ type Responder struct {
 	ingest *Ingest
 	log    zerolog.Logger
 	checks chan struct{}
+	ready  chan struct{}
 }
 
 // NewResponder makes a responder. It starts nothing.
 func NewResponder(nc *nats.Conn, ingest *Ingest, log zerolog.Logger) *Responder {
-	return &Responder{nc: nc, ingest: ingest, log: log, checks: make(chan struct{}, maxChecks)}
+	return &Responder{nc: nc, ingest: ingest, log: log, checks: make(chan struct{}, maxChecks), ready: make(chan struct{})}
 }
+
+// Listening is closed once publishers are heard.
+func (r *Responder) Listening() <-chan struct{} { return r.ready }
 
 // Run takes events until ctx ends; all API processes share them. What was taken by then is answered.
 func (r *Responder) Run(ctx context.Context) error {
@@ -38,6 +42,10 @@ func (r *Responder) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for publishers: %w", err)
 	}
+	if err := r.nc.Flush(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("listen for publishers: %w", err)
+	}
+	close(r.ready)
 	closed := make(chan struct{})
 	sub.SetClosedHandler(func(string) { close(closed) })
 	<-ctx.Done()

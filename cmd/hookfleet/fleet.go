@@ -306,6 +306,9 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 		return nil
 	}
 	writer := stream.NewWriter(f.front, f.syncer())
+	if f.broker == nil && f.cfg.NATS.Replicas > 1 {
+		writer = stream.NewClusterWriter(f.front, stream.Events)
+	}
 	f.support.run("ingest writer", writer.Run)
 	ingest := producer.NewIngest(producer.IngestDeps{
 		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
@@ -321,14 +324,17 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 		return err
 	}
 	handler.MayPublish, handler.Fail = f.api.MayPublish, f.api.Fail
-	f.roles.run("nats ingest", producer.NewResponder(f.front, ingest, f.log).Run)
+	responder := producer.NewResponder(f.front, ingest, f.log)
+	f.roles.run("nats ingest", responder.Run)
 	f.roles.run("api", f.api.Run)
-	select {
-	case <-f.api.Listening():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for _, listening := range []<-chan struct{}{responder.Listening(), f.api.Listening()} {
+		select {
+		case <-listening:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
+	return nil
 }
 
 // sinkPolicy is which sinks may be registered: what the egress would refuse is refused early.
