@@ -2,11 +2,8 @@ package egress
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 )
 
@@ -14,7 +11,7 @@ import (
 type Request struct {
 	Method  string        // "" is POST
 	URL     *url.URL      // parsed by the caller; not changed
-	Header  http.Header   // canonical keys; nil: none. Do adds User-Agent when it is absent
+	Header  http.Header   // not changed; what frames the message (Host, Content-Length, Transfer-Encoding, Connection …) is passed over
 	Body    []byte        // nil or empty: none; not changed, and free again when Do returns
 	Timeout time.Duration // from connecting to the last body byte; 0: only the context's
 	Tenant  string        // whose connections to use
@@ -23,16 +20,20 @@ type Request struct {
 // Response is what came.
 type Response struct {
 	Status int         // 200 to 999
-	Header http.Header // as it came, at most Config.MaxHeaderBytes
+	Header http.Header // canonical keys; at most Config.MaxHeaderBytes
 	Body   []byte      // the first Config.KeepBodyBytes, the caller's own
 }
 
 // Client sends requests over HTTP/1.1: one exchange a connection at a time, so that no delivery shares the fate (or the flow control, or a
 // GOAWAY) of another. It is safe for concurrent use.
+//
+// It speaks HTTP itself, because net/http's Transport costs twice the CPU (two goroutines a connection, which every exchange wakes), sends requests
+// again by itself, dials on after the deadline, and prints what a receiver sends unasked to the process's log.
 type Client struct {
-	cfg    Config
-	guard  *Guard
-	guests *guests
+	cfg   Config
+	guard *Guard
+	dial  *dialer
+	idle  *pool
 }
 
 // New returns a client that has not opened anything.
@@ -41,14 +42,14 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	guard := NewGuard(cfg)
-	return &Client{cfg: cfg, guard: guard, guests: newGuests(cfg, newDialer(cfg, guard))}, nil
+	return &Client{cfg: cfg, guard: guard, dial: newDialer(cfg, guard), idle: newPool(cfg)}, nil
 }
 
 // Guard returns the guard that the client dials with.
 func (c *Client) Guard() *Guard { return c.guard }
 
-// Close closes the idle connections. Exchanges in flight go on.
-func (c *Client) Close() { c.guests.close() }
+// Close closes the idle connections, and others as they become idle. Exchanges in flight go on.
+func (c *Client) Close() { c.idle.close() }
 
 // Do sends r once and returns what came. Every error is an *Error. When the caller's own context ended the exchange,
 // errors.Is(err, context.Canceled) holds. A response counts only when its body came too, or as much of it as is read: when the header had come and
@@ -57,128 +58,90 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := c.checkScheme(r.URL.Scheme); err != nil {
 		return nil, err
 	}
-	if r.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, errDeadline)
-		defer cancel()
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
 	}
-	if at, ok := ctx.Deadline(); ok {
-		ctx = context.WithValue(ctx, deadlineKey{}, at)
+	now := time.Now()
+	deadline := endOf(ctx, r, now)
+	x := exchanges.Get().(*exchange)
+	defer x.release()
+	if err := x.render(r, c.cfg.UserAgent); err != nil {
+		return nil, err
 	}
-	body := &body{rest: r.Body}
-	defer body.take()
-	came, err := c.guests.of(r.Tenant).RoundTrip(c.outgoing(ctx, r, body))
+	conn, err := c.connect(ctx, r, now, deadline)
 	if err != nil {
-		return nil, explain(ctx, err)
+		return nil, err
 	}
-	answer, err := c.read(came)
+	answer, err := c.exchange(ctx, x, conn, r)
+	if err == errUnsent { // of an idle connection that had ended: nothing left this machine
+		if conn, err = c.open(ctx, r, deadline); err != nil {
+			return nil, err
+		}
+		answer, err = c.exchange(ctx, x, conn, r)
+	}
 	if err != nil {
 		return answer, explain(ctx, err)
 	}
-	if answer == nil {
-		return nil, &Error{Kind: Protocol, Err: errSwitched}
-	}
 	return answer, nil
 }
 
-// outgoing renders r for the transport. GetBody stays nil and Body is never nil, else the transport would send again by itself what a receiver may
-// have had already.
-func (c *Client) outgoing(ctx context.Context, r *Request, b *body) *http.Request {
-	header := r.Header
-	if header == nil {
-		header = make(http.Header, 1)
+// endOf is when the exchange must have ended; zero: never.
+func endOf(ctx context.Context, r *Request, now time.Time) time.Time {
+	at, ok := ctx.Deadline()
+	if r.Timeout > 0 && (!ok || now.Add(r.Timeout).Before(at)) {
+		return now.Add(r.Timeout)
 	}
-	if header["User-Agent"] == nil {
-		header["User-Agent"] = []string{c.cfg.UserAgent}
-	}
-	method := r.Method
-	if method == "" {
-		method = http.MethodPost
-	}
-	plain := http.Request{
-		Method: method, URL: r.URL, Header: header, Host: r.URL.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: b, ContentLength: int64(len(r.Body)),
-	}
-	if len(r.Body) == 0 && !replayable(method, header) {
-		plain.Body = http.NoBody // else it would be chunked
-	}
-	return plain.WithContext(ctx)
+	return at
 }
 
-// replayable reports whether http.Transport would send a request without a body again by itself.
-func replayable(method string, h http.Header) bool {
-	switch method {
-	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
-		return h["Idempotency-Key"] != nil || h["X-Idempotency-Key"] != nil
-	default:
-		return true
+// exchange sends and reads on conn, and gives conn back or closes it.
+func (c *Client) exchange(ctx context.Context, x *exchange, conn *conn, r *Request) (*Response, error) {
+	var stop func() bool
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, conn.abort)
 	}
+	answer, err := x.run(conn, r, &c.cfg)
+	whole := stop == nil || stop()
+	if err == nil && whole && x.again {
+		c.idle.put(conn, x.patience)
+	} else {
+		conn.drop()
+	}
+	return answer, err
 }
 
-// read takes the body of came, as far as it is wanted, and gives the connection back or closes it.
-func (c *Client) read(came *http.Response) (*Response, error) {
-	defer came.Body.Close()
-	if came.StatusCode < 200 {
-		return nil, nil
-	}
-	answer := &Response{Status: came.StatusCode, Header: came.Header}
-	if came.ContentLength == 0 {
-		return answer, nil
-	}
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	var total int64
-	for total < c.cfg.MaxBodyBytes {
-		n, err := came.Body.Read((*buf)[:min(int64(len(*buf)), c.cfg.MaxBodyBytes-total)])
-		if keep := min(n, c.cfg.KeepBodyBytes-len(answer.Body)); keep > 0 {
-			answer.Body = append(answer.Body, (*buf)[:keep]...)
+// connect returns an idle connection that is still open, or a new one.
+func (c *Client) connect(ctx context.Context, r *Request, now, deadline time.Time) (*conn, error) {
+	for {
+		conn := c.idle.take(host{r.Tenant, r.URL.Scheme, r.URL.Host}, now)
+		if conn == nil {
+			return c.open(ctx, r, deadline)
 		}
-		total += int64(n)
-		if err == io.EOF {
-			return answer, nil
+		if conn.SetDeadline(deadline) == nil && conn.open() {
+			return conn, nil
 		}
-		if err != nil {
-			return answer, err
-		}
+		conn.drop()
 	}
-	return answer, nil
 }
 
-// scratch holds the buffers that bodies are read into; most answers fit in one.
-var scratch = sync.Pool{New: func() any { return new(make([]byte, 8<<10)) }}
-
-// body is the reader of a request's body. The transport may read on after it has returned the response, and does not always close what it has
-// not sent; so Do takes the bytes back before it returns, and nobody waits for anybody.
-type body struct {
-	mu   sync.Mutex
-	rest []byte
-	gone bool
-}
-
-// Read implements io.Reader.
-func (b *body) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.gone {
-		return 0, errTaken
+// open dials, within the deadline of the exchange.
+func (c *Client) open(ctx context.Context, r *Request, deadline time.Time) (*conn, error) {
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline, errDeadline)
+		defer cancel()
 	}
-	if len(b.rest) == 0 {
-		return 0, io.EOF
+	nc, raw, err := c.dial.to(ctx, r.URL)
+	if err != nil {
+		return nil, explain(ctx, err)
 	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
-	return n, nil
+	conn, err := newConn(nc, raw, host{r.Tenant, r.URL.Scheme, r.URL.Host})
+	if err == nil {
+		err = conn.SetDeadline(deadline)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, explain(ctx, err)
+	}
+	return conn, nil
 }
-
-// Close implements io.Closer.
-func (b *body) Close() error { return nil }
-
-// take ends all reading.
-func (b *body) take() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rest, b.gone = nil, true
-}
-
-var errTaken = errors.New("exchange is over")

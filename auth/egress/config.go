@@ -20,22 +20,20 @@ type Config struct {
 	MaxBodyBytes   int64 // of one response that are read; then the connection is closed and the response counts as complete
 	KeepBodyBytes  int   // of one response that are kept in Response.Body
 
-	MaxTenants      int            // tenants with connections of their own at a time; the least recently used is closed
-	MaxIdlePerHost  int            // idle connections kept to one host by one tenant
-	MaxIdlePerGuest int            // idle connections kept by one tenant, all hosts
-	Roots           *x509.CertPool // who may sign the certificates of receivers; nil: the system's
+	MaxIdlePerHost int            // idle connections kept to one host for one tenant
+	MaxIdle        int            // idle connections kept in all; the one that is idle longest is closed
+	Roots          *x509.CertPool // who may sign the certificates of receivers; nil: the system's
 }
 
 // DefaultConfig returns working values: https to public addresses only.
 func DefaultConfig() Config {
 	return Config{
-		UserAgent:       "hookfleet",
-		MaxHeaderBytes:  64 << 10, // a partner's whole header is some 2 KiB; Go's own 10 MB × 500 sends would be 5 GB
-		MaxBodyBytes:    64 << 10, // enough to keep the connection after an error page, too little to hurt
-		KeepBodyBytes:   4 << 10,  // what an attempt record shows
-		MaxTenants:      1024,     // an empty transport is some KiB; more tenants than this lose warm connections only
-		MaxIdlePerHost:  512,      // a subscription may have 500 sends at a time, and closing what is used again at once costs 10 × the request
-		MaxIdlePerGuest: 2048,     // file descriptors of one tenant that do nothing
+		UserAgent:      "hookfleet",
+		MaxHeaderBytes: 64 << 10, // a partner's whole header is some 2 KiB; Go's own 10 MB × 500 sends would be 5 GB
+		MaxBodyBytes:   64 << 10, // enough to keep the connection after an error page, too little to hurt
+		KeepBodyBytes:  4 << 10,  // what an attempt record shows
+		MaxIdlePerHost: 512,      // a subscription may have 500 sends at a time, and a new connection costs 10 × a request
+		MaxIdle:        4096,     // file descriptors that do nothing, 1 KiB of memory each
 	}
 }
 
@@ -56,8 +54,8 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("egress: user agent has characters that a header cannot carry"))
 	}
 	for name, n := range map[string]int64{
-		"header bytes": c.MaxHeaderBytes, "body bytes": c.MaxBodyBytes, "tenants": int64(c.MaxTenants),
-		"idle connections of a host": int64(c.MaxIdlePerHost), "idle connections of a tenant": int64(c.MaxIdlePerGuest),
+		"header bytes": c.MaxHeaderBytes, "body bytes": c.MaxBodyBytes,
+		"idle connections of a host": int64(c.MaxIdlePerHost), "idle connections": int64(c.MaxIdle),
 	} {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("egress: maximum of %s must be above 0", name))

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"net/url"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -12,11 +14,8 @@ import (
 // keepAlive finds receivers that went away without a word while a connection was idle or an answer was awaited.
 const keepAlive = 30 * time.Second
 
-// maxDial ends dials whose request has no deadline of its own; it is the longest timeout that a subscription may have.
-const maxDial = 5 * time.Minute
-
-// dialer opens guarded connections. A forward proxy, once there is one, is another implementation of the same two methods: the guard's
-// judgement of the target first, then a dial to the proxy's own address.
+// dialer opens guarded connections. A forward proxy, once there is one, is another way through to: the guard's judgement of the
+// target first, then a dial to the proxy's own address.
 type dialer struct {
 	guard *Guard
 	net   net.Dialer
@@ -49,52 +48,33 @@ func (d *dialer) control(_ context.Context, _, address string, _ syscall.RawConn
 	return d.guard.Check(to.Addr())
 }
 
-// plain opens a connection for http.
-func (d *dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := dialContext(ctx)
-	defer cancel()
-	return d.dial(ctx, network, address)
-}
-
-// secure opens a connection for https, through the handshake.
-func (d *dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := dialContext(ctx)
-	defer cancel()
-	conn, err := d.dial(ctx, network, address)
-	if err != nil {
-		return nil, err
+// to opens a connection to the host of u, through the handshake for https. It returns the socket too.
+func (d *dialer) to(ctx context.Context, u *url.URL) (net.Conn, *net.TCPConn, error) {
+	name, port := u.Hostname(), u.Port()
+	if why, denied := d.guard.HostDenied(name); denied {
+		return nil, nil, blocked("host %s", why)
 	}
-	host, _, err := net.SplitHostPort(address)
+	name, err := punycode(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, blocked("host is not a host name")
+	}
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	nc, err := d.net.DialContext(ctx, "tcp", net.JoinHostPort(name, port))
+	if err != nil {
+		return nil, nil, err
+	}
+	tcp := nc.(*net.TCPConn)
+	if u.Scheme == "http" {
+		return tcp, tcp, nil
 	}
 	cfg := d.tls.Clone()
-	cfg.ServerName = host
-	secure := tls.Client(conn, cfg)
+	cfg.ServerName = strings.TrimSuffix(name, ".")
+	secure := tls.Client(tcp, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, handshakeError{err}
+		tcp.Close()
+		return nil, nil, handshakeError{err}
 	}
-	return secure, nil
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, blocked("address is not valid")
-	}
-	if why, denied := d.guard.HostDenied(host); denied {
-		return nil, blocked("host %s", why)
-	}
-	return d.net.DialContext(ctx, network, address)
-}
-
-// deadlineKey is where Do leaves the deadline for the dial: http.Transport detaches dials from the request's cancellation and keeps its values.
-type deadlineKey struct{}
-
-func dialContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	if at, ok := ctx.Value(deadlineKey{}).(time.Time); ok {
-		return context.WithDeadlineCause(ctx, at, errDeadline)
-	}
-	return context.WithTimeoutCause(ctx, maxDial, errDeadline)
+	return secure, tcp, nil
 }

@@ -57,14 +57,14 @@ func (g *Guard) HostDenied(host string) (reason string, denied bool) {
 	}
 }
 
-// asciiName returns host as it will be resolved: as net/http maps it, in lower case, without the dot of the root.
+// asciiName returns host in lower case, without the dot of the root, and in ASCII.
 func asciiName(host string) (string, error) {
+	host, err := punycode(host)
+	if err != nil {
+		return "", err
+	}
 	for _, c := range []byte(host) {
-		switch {
-		case c >= 0x80:
-			ascii, err := idna.Lookup.ToASCII(host)
-			return strings.TrimSuffix(strings.ToLower(ascii), "."), err
-		case c <= ' ', c == 0x7f, strings.IndexByte(`%/\:?#@[]<>"^{|}`+"`", c) >= 0:
+		if c <= ' ' || c == 0x7f || strings.IndexByte(`%/\:?#@[]<>"^{|}`+"`", c) >= 0 {
 			return "", errName
 		}
 	}
@@ -73,6 +73,23 @@ func asciiName(host string) (string, error) {
 		return "", errName
 	}
 	return name, nil
+}
+
+// punycode returns host in ASCII, as browsers map it: fullwidth digits become digits, ü becomes xn--….
+func punycode(host string) (string, error) {
+	if isASCII(host) {
+		return host, nil
+	}
+	return idna.Lookup.ToASCII(host)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func isLocal(name string) bool { return localNames[name] || strings.HasSuffix(name, ".localhost") }

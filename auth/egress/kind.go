@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
+	"os"
 	"syscall"
 )
 
@@ -80,6 +80,9 @@ func kindOf(err error) (Kind, error) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return DNS, dns
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return Timeout, errDeadline
+	}
 	if isTimeout(err) {
 		return Timeout, plain(err)
 	}
@@ -92,14 +95,7 @@ func kindOf(err error) (Kind, error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return Refused, plain(err)
 	}
-	switch {
-	case strings.Contains(err.Error(), "response headers exceeded"):
-		return Protocol, errHeader
-	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
-		return TLS, errors.New("receiver does not speak TLS")
-	default:
-		return Protocol, errMalformed
-	}
+	return Protocol, errMalformed
 }
 
 func isTimeout(err error) bool {
@@ -132,7 +128,7 @@ func isReset(err error) bool {
 			return true
 		}
 	}
-	return strings.Contains(err.Error(), "server closed idle connection")
+	return false
 }
 
 // plain returns the error of the system below err, without the layers above it, which name things that are known or ours.
