@@ -176,6 +176,7 @@ func (r *benchReport) addFlow(f *benchFlow, load *benchLoad, raw rawRate, got *b
 	n := float64(got.arrived)
 	rate := n / got.last.Sub(load.started).Seconds()
 	r.add(f.what+", raw POST just before", raw.rate, "/s", noGoal)
+	r.add(f.what+", client and sink CPU of a raw POST", raw.client+raw.sink, "µs", noGoal)
 	r.add(f.what, rate, "deliveries/s", noGoal)
 	if f.fan > 1 {
 		r.add(f.what+", events", rate/float64(f.fan), "events/s", noGoal)
