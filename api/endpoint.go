@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/hookfleet/hookfleet/auth/keys"
 )
 
 // handlerTimeout bounds what one call may do, but for ingest, which has its own. Lists are bounded by work as well.
@@ -88,26 +90,37 @@ func (a *API) endpoint(r *route) http.Handler {
 			}
 			counted.observe(rec.status, time.Since(start))
 		}()
-		if err := a.serve(r, rec, req); err != nil {
+		key, err := a.serve(r, rec, req)
+		if err != nil {
 			a.refuse(rec, req, err)
+		}
+		if r.changes() && rec.status < http.StatusBadRequest {
+			a.log.Info().Str("key", key.ID).Str("route", r.id).Str("path", req.URL.Path).Int("status", rec.status).Msg("changed by the API")
 		}
 	})
 }
 
-func (a *API) serve(r *route, w http.ResponseWriter, req *http.Request) error {
+// serve returns whose call it was.
+func (a *API) serve(r *route, w http.ResponseWriter, req *http.Request) (*keys.Key, error) {
 	c := &call{w: w, r: req, route: r}
 	if !r.public() {
 		var err error
 		if c.key, err = a.authenticate(req); err != nil {
-			return err
+			return nil, err
 		}
 		if !r.open(c.key.Role) {
-			return problem(CodeForbidden, "a %s key may not do this", c.key.Role)
+			return c.key, problem(CodeForbidden, "a %s key may not do this", c.key.Role)
 		}
 	}
 	if r.mount != nil {
-		return r.mount(c)
+		return c.key, r.mount(c)
 	}
+	return c.key, a.handle(c)
+}
+
+// handle checks the parameters of a call, and that it has a body only where one is taken, and has it answered.
+func (a *API) handle(c *call) error {
+	r, req := c.route, c.r
 	ctx, cancel := context.WithTimeoutCause(req.Context(), handlerTimeout, errHandlerTimeout)
 	defer cancel()
 	c.r = req.WithContext(ctx)

@@ -74,7 +74,8 @@ func (a *API) eventRoutes() []route {
 const (
 	publishText = "Answered when the event is on disk. Publishing the same tenant, source and id again is harmless: 202, duplicate true, the same " +
 		"sequence, and nothing is delivered again; other data or attributes under them are refused with id_reuse. A batch is all or nothing."
-	publishBodyText = "One event in structured mode, a batch, or any other media type in binary mode, with the attributes in ce-* headers."
+	publishBodyText = "One event in structured mode, a batch, or any other media type in binary mode, with the attributes in ce-* headers; all headers " +
+		"together may have 32 KiB, so that longer attributes need structured mode."
 )
 
 // publish hands a request to Ingest. What every route checks of a request, and Ingest does not, is checked here.

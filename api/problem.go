@@ -189,7 +189,7 @@ func isFull(err error) bool {
 // isBrokerAway says whether err means that the broker did not answer, rather than that it refused.
 func isBrokerAway(err error) bool {
 	for _, target := range []error{
-		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
+		context.DeadlineExceeded, errHandlerTimeout, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrNoServers, nats.ErrStaleConnection,
 		stream.ErrUnknown, stream.ErrBusy, jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,
 	} {

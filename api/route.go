@@ -61,6 +61,9 @@ var (
 // public reports whether the route takes calls without a key.
 func (r *route) public() bool { return len(r.roles) == 0 }
 
+// changes reports whether the route changes something that people are to know of: what is published is told by metrics.
+func (r *route) changes() bool { return !r.public() && r.method != "GET" && r.mount == nil }
+
 // open reports whether the role may call the route at all.
 func (r *route) open(role keys.Role) bool { return r.public() || slices.Contains(r.roles, role) }
 

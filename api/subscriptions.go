@@ -266,7 +266,17 @@ func (a *API) putSubscription(c *call) error {
 		c.w.Header().Set("Location", "/v1/subscriptions/"+id)
 		return a.answerEntry(c, http.StatusCreated, e)
 	}
-	if err := a.resetHealth(c.r.Context(), id, old == nil || old.Subscription.Sink != s.Sink); err != nil {
+	err = a.activate(c.r.Context(), id, func(h *registry.Health) bool {
+		switch h.State {
+		case registry.SinkPaused, registry.SinkDisabled:
+			return true
+		case registry.SinkHeld:
+			return old == nil || old.Subscription.Sink != s.Sink // what the old sink said is not the new one's
+		default:
+			return old != nil && old.Subscription.Paused && !s.Paused
+		}
+	})
+	if err != nil {
 		return err
 	}
 	return a.answerEntry(c, http.StatusOK, e)
@@ -328,23 +338,27 @@ func (a *API) setPaused(c *call, paused bool) error {
 	if err != nil {
 		return err
 	}
-	if e.Subscription.Paused != paused {
+	was := e.Subscription.Paused
+	if was != paused {
 		if e, err = a.deps.Registry.SetPaused(c.r.Context(), c.id, paused); err != nil {
 			return err
 		}
 	}
 	if !paused {
-		if err := a.resetHealth(c.r.Context(), c.id, true); err != nil {
+		err := a.activate(c.r.Context(), c.id, func(h *registry.Health) bool {
+			return was || h.State != "" && h.State != registry.SinkActive
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return a.answerEntry(c, http.StatusOK, e)
 }
 
-// resetHealth makes the sink active again. released also ends a hold that has not run out.
-func (a *API) resetHealth(ctx context.Context, id string, released bool) error {
+// activate makes the sink active from now on, when it is in a state that ends. It keeps the mark that HELD has something.
+func (a *API) activate(ctx context.Context, id string, ends func(*registry.Health) bool) error {
 	return a.deps.Registry.SetHealth(ctx, id, func(h *registry.Health) bool {
-		if h.State == "" || h.State == registry.SinkActive || h.State == registry.SinkHeld && !released {
+		if !ends(h) {
 			return false
 		}
 		*h = registry.Health{State: registry.SinkActive, Since: time.Now().UTC(), Backlog: h.Backlog}

@@ -10,6 +10,7 @@ import (
 	"github.com/hookfleet/hookfleet/api"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/test/natstest"
 )
 
@@ -144,7 +145,9 @@ func TestPauseAndResume(t *testing.T) {
 	if r := b.put("/v1/subscriptions/s", `{"paused":true,`+sink+`}`); r.at("status", "state") != "paused" {
 		t.Errorf("an update that says paused: %s", r.body)
 	}
-	if r := b.put("/v1/subscriptions/s", `{`+sink+`}`); r.at("status", "state") != "active" {
+	before := time.Now().UTC().Truncate(time.Millisecond)
+	r := b.put("/v1/subscriptions/s", `{`+sink+`}`)
+	if since, err := time.Parse(time.RFC3339, r.at("status", "since")); err != nil || r.at("status", "state") != "active" || since.Before(before) {
 		t.Errorf("an update resumes: %s", r.body)
 	}
 }
@@ -277,6 +280,34 @@ func TestDeletingCancelsWhatWaits(t *testing.T) {
 	}
 	if r := b.get("/v1/deliveries/" + kept.Delivery.ID); r.at("state") != "retrying" {
 		t.Errorf("another subscription's: %s", r.body)
+	}
+}
+
+// TestDeletingCancelsVeryMuch is more than what is cancelled at a time.
+func TestDeletingCancelsVeryMuch(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.subscribe("s", "acme")
+	w := b.first(b.publish("1", "acme", "order.status"), "s")
+	w.Delivery.NextAt = time.Now().Add(time.Hour)
+	const many = 600
+	for i := range many {
+		w.Delivery.ID, w.Delivery.ReplayOf = events.DeliveryID(w.Delivery.Event.Sequence, "s", uint64(i+1)), "1-s"
+		msg, err := w.TimerMessage()
+		must(t, err)
+		_, err = b.writer.Write(t.Context(), msg, stream.Retries)
+		must(t, err)
+	}
+	if got := b.get("/v1/subscriptions/s").at("status", "waiting"); got != fmt.Sprint(many+1) { // and the first, which is pending
+		t.Errorf("waiting %s", got)
+	}
+	b.delete("/v1/subscriptions/s").want(http.StatusNoContent)
+	natstest.Eventually(t, soon, func() bool {
+		n, err := stream.NewWaitlist(b.js).Total(t.Context())
+		return err == nil && n.Timers == 0
+	})
+	if got := b.pages("/v1/deliveries?state=cancelled&limit=1000"); len(got) != many {
+		t.Errorf("%d are recorded as cancelled", len(got))
 	}
 }
 
