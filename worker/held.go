@@ -128,11 +128,11 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 	}
 	pull, stop := context.WithCancel(ctx)
 	defer stop()
-	var p *puller
-	p = newPuller(w.nc, w.log, stream.HeldName, consumer, slots, func(m *nats.Msg) {
+	p := w.newPuller(stream.HeldName, consumer, slots)
+	p.handle = func(m *nats.Msg) {
 		defer p.release()
 		w.unhold(pull, m, id, stop)
-	})
+	}
 	var watching sync.WaitGroup
 	var empty bool
 	watching.Go(func() { empty = w.watchDrain(pull, id, consumer, stop) })

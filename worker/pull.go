@@ -21,6 +21,7 @@ const (
 	pullSilence = 3 * pullHeartbeat
 	// drainTimeout bounds the wait for messages that are on their way when we stop; what comes later is redelivered.
 	drainTimeout = 2 * time.Second
+	renewPause   = 500 * time.Millisecond
 )
 
 // puller pulls messages of one consumer, never more than it has slots for: a message that waits here unseen would run
@@ -32,6 +33,7 @@ type puller struct {
 	consumer string
 	slots    int
 	handle   func(*nats.Msg)
+	renew    func(context.Context) error // before it asks a broker that was away
 
 	mu      sync.Mutex
 	free    int // slots neither in hand nor asked for
@@ -42,9 +44,10 @@ type puller struct {
 	lost    bool // the consumer does not exist (any more)
 }
 
-func newPuller(nc *nats.Conn, log zerolog.Logger, streamName, consumer string, slots int, handle func(*nats.Msg)) *puller {
+// newPuller makes a puller with this many slots. Its caller sets handle.
+func (w *Worker) newPuller(streamName, consumer string, slots int) *puller {
 	return &puller{
-		nc: nc, log: log, stream: streamName, consumer: consumer, slots: slots, free: slots, handle: handle,
+		nc: w.nc, log: w.log, stream: streamName, consumer: consumer, slots: slots, free: slots, renew: w.prepare,
 		kick: make(chan struct{}, 1),
 	}
 }
@@ -68,6 +71,8 @@ func (p *puller) run(ctx context.Context) error {
 	defer p.stop(sub)
 	watch := time.NewTicker(pullHeartbeat)
 	defer watch.Stop()
+	back := p.nc.StatusChanged(nats.CONNECTED)
+	defer p.nc.RemoveStatusListener(back)
 	for {
 		if err := p.ask(inbox); err != nil {
 			return err
@@ -77,7 +82,9 @@ func (p *puller) run(ctx context.Context) error {
 			return nil
 		case <-p.kick:
 		case <-watch.C:
-			p.forgive()
+			p.forgive(pullSilence)
+		case <-back:
+			p.resume(ctx)
 		}
 	}
 }
@@ -122,13 +129,30 @@ func (p *puller) ask(inbox string) error {
 }
 
 // forgive takes back what the broker owes us when it has been silent for too long.
-func (p *puller) forgive() {
+func (p *puller) forgive(silence time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asked > 0 && time.Since(p.last) > pullSilence {
-		p.log.Warn().Str("consumer", p.consumer).Int("messages", p.asked).Msg("broker silent: asking anew")
+	if p.asked > 0 && time.Since(p.last) >= silence {
+		p.log.Warn().Str("consumer", p.consumer).Int("messages", p.asked).Msg("asking the broker anew")
 		p.free, p.asked = p.free+p.asked, 0
 	}
+}
+
+// resume goes on after the broker was away. It may have been killed, and with it our requests and its memory of the last
+// acks: what was settled is learned before anything is asked for.
+func (p *puller) resume(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := p.renew(ctx)
+		if err == nil {
+			break
+		}
+		p.log.Warn().Err(err).Str("consumer", p.consumer).Msg("broker is back, its state is not read yet")
+		select {
+		case <-ctx.Done():
+		case <-time.After(renewPause):
+		}
+	}
+	p.forgive(0)
 }
 
 // release frees the slot of a message that was handed out.

@@ -29,6 +29,9 @@ const (
 // maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency.
 const maxAckPending = 20_000
 
+// prepareTimeout bounds the reading of the history at a start: some ten million records.
+const prepareTimeout = time.Minute
+
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
 
@@ -195,8 +198,10 @@ func (w *Worker) flush(ctx context.Context) error {
 	return nil
 }
 
-// prepare makes the consumers and reads what was settled before us.
+// prepare makes the consumers and reads what was settled before us, or before the broker was away.
 func (w *Worker) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
 	if err := w.ensureConsumers(ctx); err != nil {
 		return err
 	}
@@ -268,11 +273,11 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 // pull runs a puller until ctx ends, and makes a consumer that was deleted again.
 func (w *Worker) pull(ctx context.Context, l *lane, consumer string, handle func(*nats.Msg)) error {
 	for ctx.Err() == nil {
-		var p *puller
-		p = newPuller(w.nc, w.log, l.stream, consumer, cap(l.hands), func(m *nats.Msg) {
+		p := w.newPuller(l.stream, consumer, cap(l.hands))
+		p.handle = func(m *nats.Msg) {
 			defer p.release()
 			handle(m)
-		})
+		}
 		err := p.run(ctx)
 		if err == nil || ctx.Err() != nil {
 			return nil
