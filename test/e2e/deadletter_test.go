@@ -21,9 +21,7 @@ func testDeadLetters(t *testing.T, s *fleettest.Server) {
 		texts[id] = event(id, f.name, `{ "n" : 1.0 }`)
 		receipts = append(receipts, f.client.Publish(t, texts[id]))
 	}
-	for _, r := range receipts {
-		f.await(r, "dead")
-	}
+	f.awaitAll(receipts, "dead")
 	letters := f.client.DeadLetters(t, f.name)
 	if len(letters) != 3 {
 		t.Fatalf("%d dead letters, want 3", len(letters))
@@ -131,9 +129,7 @@ func testGone(t *testing.T, s *fleettest.Server) {
 		t.Errorf("status %+v", sub.Status)
 	}
 	held := f.publishMany(10)
-	for _, r := range held {
-		f.await(r, "held")
-	}
+	f.awaitAll(held, "held")
 	if sub := f.client.Subscription(t, f.name); sub.Status.Waiting != 10 || sub.Status.State != "disabled" {
 		t.Errorf("status %+v, want 10 waiting", sub.Status)
 	}
@@ -142,8 +138,6 @@ func testGone(t *testing.T, s *fleettest.Server) {
 	}
 	f.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+f.name+"/resume")
 	f.client.AwaitState(t, f.name, "active")
-	for _, r := range held {
-		f.await(r, "delivered")
-	}
+	f.awaitAll(held, "delivered")
 	f.once(11)
 }

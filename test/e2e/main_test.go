@@ -121,6 +121,12 @@ func (f *flow) await(r fleettest.Receipt, state string) *fleettest.Delivery {
 	return f.client.AwaitDelivery(f.t, r.Sequence, state)
 }
 
+// awaitAll waits for the deliveries of many events to be in a state.
+func (f *flow) awaitAll(rs []fleettest.Receipt, state string) []fleettest.Delivery {
+	f.t.Helper()
+	return f.client.AwaitAll(f.t, f.name, rs, state)
+}
+
 // do makes a request that has to be answered with status.
 func (f *flow) do(status int, method, path string) {
 	f.t.Helper()

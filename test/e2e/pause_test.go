@@ -29,9 +29,7 @@ func testPause(t *testing.T, s *fleettest.Server) {
 	}
 	f.await(retried, "held")
 	held := append(f.publishMany(20), retried)
-	for _, r := range held {
-		f.await(r, "held")
-	}
+	f.awaitAll(held, "held")
 	if sub := f.client.Subscription(t, f.name); sub.Status.Waiting != len(held) {
 		t.Errorf("%d wait, want %d", sub.Status.Waiting, len(held))
 	}
@@ -39,9 +37,7 @@ func testPause(t *testing.T, s *fleettest.Server) {
 		t.Errorf("%d requests although it is paused", n-1)
 	}
 	f.resume()
-	for _, r := range held {
-		f.await(r, "delivered")
-	}
+	f.awaitAll(held, "delivered")
 	if sub := f.client.Subscription(t, f.name); sub.Status.Waiting != 0 || sub.Status.State != "active" {
 		t.Errorf("status after all is delivered: %+v", sub.Status)
 	}
@@ -67,17 +63,15 @@ func testDelete(t *testing.T, s *fleettest.Server) {
 	f.await(retrying, "retrying")
 	f.pause()
 	held := f.publishMany(10)
-	for _, r := range held {
-		f.await(r, "held")
-	}
+	f.awaitAll(held, "held")
 	before := len(f.sink.Got(f.path))
 	f.do(http.StatusNoContent, http.MethodDelete, "/v1/subscriptions/"+f.name)
 	f.client.Do(t, http.MethodGet, "/v1/subscriptions/"+f.name, nil).Refused(t, http.StatusNotFound, "not_found")
 	after := f.publish()
 	f.sink.On(f.path, sinktest.Answer{})
 	f.subscribe("")
-	for _, r := range append(held, retrying) {
-		if d := f.await(r, "cancelled"); d.Reason != "unsubscribed" || d.EndedAt.IsZero() {
+	for _, d := range f.awaitAll(append(held, retrying), "cancelled") {
+		if d.Reason != "unsubscribed" || d.EndedAt.IsZero() {
 			t.Errorf("delivery %+v", d)
 		}
 	}
@@ -99,9 +93,7 @@ func TestPauseAcrossRestarts(t *testing.T) {
 	s := fleettest.Start(t, fleettest.Options{})
 	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"1h"}`, fails, fails, sinktest.Answer{})
 	retrying := append(f.publishMany(1), f.publishMany(1)...)
-	for _, r := range retrying {
-		f.await(r, "retrying")
-	}
+	f.awaitAll(retrying, "retrying")
 	f.pause()
 	accepted := f.publishMany(100)
 	f.await(accepted[99], "held")
@@ -114,9 +106,7 @@ func TestPauseAcrossRestarts(t *testing.T) {
 	f.client.AwaitSubscription(t, f.name, "has all of them waiting", func(sub *fleettest.Subscription) bool {
 		return sub.Paused && sub.Status.State == "paused" && sub.Status.Waiting == waiting
 	})
-	for _, r := range accepted {
-		f.await(r, "held")
-	}
+	f.awaitAll(accepted, "held")
 	if n := len(f.sink.Got(f.path)); n != 2 {
 		t.Errorf("%d requests although it is paused", n-2)
 	}
@@ -126,9 +116,7 @@ func TestPauseAcrossRestarts(t *testing.T) {
 		d := f.client.AwaitDelivery(t, r.Sequence, "retrying")
 		f.client.Must(t, http.StatusAccepted, http.MethodPost, "/v1/deliveries/"+d.ID+"/retry", nil, nil)
 	}
-	for _, r := range append(accepted, retrying...) {
-		f.await(r, "delivered")
-	}
+	f.awaitAll(append(accepted, retrying...), "delivered")
 	if n := len(f.sink.Got(f.path)); n != 2+waiting {
 		t.Errorf("%d requests, want %d", n, 2+waiting)
 	}

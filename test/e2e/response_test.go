@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -80,7 +82,9 @@ func testNetwork(t *testing.T, s *fleettest.Server) {
 	hangs.On("/", sinktest.Answer{Until: make(chan struct{})})
 	cuts.On("/", sinktest.Answer{Cut: true})
 	garbage := sinktest.Raw(t, func(c net.Conn) {
-		_, _ = c.Read(make([]byte, 1))
+		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body) // with bytes unread, closing would reset the connection
+		}
 		_, _ = c.Write([]byte("SSH-2.0-OpenSSH_9.2\r\n\r\n"))
 	})
 	for reason, sink := range map[string]string{

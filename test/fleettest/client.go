@@ -133,20 +133,25 @@ func (r *Response) Refused(t testing.TB, status int, code string) *Problem {
 	return p
 }
 
+// Between two looks of Eventually: soon at first, and not so often that looking is what loads the machine.
+const (
+	firstLook = 5 * time.Millisecond
+	lastLook  = 250 * time.Millisecond
+)
+
 // Eventually asks until holds is true, and fails the test with what was seen last when it is not within Patience.
 func Eventually(t testing.TB, what string, holds func() (ok bool, seen any)) {
 	t.Helper()
 	over := time.NewTimer(Patience)
 	defer over.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for wait := firstLook; ; wait = min(2*wait, lastLook) {
 		ok, seen := holds()
 		if ok {
 			return
 		}
+		look := time.NewTimer(wait)
 		select {
-		case <-tick.C:
+		case <-look.C:
 		case <-over.C:
 			t.Fatalf("%s did not come true within %v: %s", what, Patience, fmt.Sprint(seen))
 		case <-t.Context().Done():

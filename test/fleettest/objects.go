@@ -173,6 +173,26 @@ func (c *Client) AwaitDelivery(t testing.TB, sequence uint64, state string) *Del
 	return c.Delivery(t, id)
 }
 
+// AwaitAll waits for the deliveries of events to one subscription to be in a state, and gives them, without their
+// attempts, in the order of the receipts.
+func (c *Client) AwaitAll(t testing.TB, subscription string, receipts []Receipt, state string) []Delivery {
+	t.Helper()
+	all := make([]Delivery, len(receipts))
+	Eventually(t, fmt.Sprintf("all %d deliveries of %s are %s", len(receipts), subscription, state), func() (bool, any) {
+		found := map[uint64]Delivery{}
+		for _, d := range List[Delivery](t, c, "/v1/deliveries?limit=1000&subscription="+subscription) {
+			found[d.Event.Sequence] = d
+		}
+		for i, r := range receipts {
+			if all[i] = found[r.Sequence]; all[i].State != state {
+				return false, fmt.Sprintf("event %d is %+v", r.Sequence, all[i])
+			}
+		}
+		return true, nil
+	})
+	return all
+}
+
 // DeliveriesOf are the deliveries of one event, without their attempts.
 func (c *Client) DeliveriesOf(t testing.TB, sequence uint64) []Delivery {
 	t.Helper()
