@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -125,12 +126,12 @@ func (b *bench) raw(text string, patience time.Duration) (status int, closed boo
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
-		return 0, err == io.EOF || err == io.ErrUnexpectedEOF
+		return 0, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	_, err = in.ReadByte()
-	return resp.StatusCode, err == io.EOF
+	return resp.StatusCode, errors.Is(err, io.EOF)
 }
 
 // TestHostileConnections is B11 to B13: what no client library sends.

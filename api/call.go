@@ -64,7 +64,7 @@ func (c *call) json(status int, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	c.raw(status, jsonType, b)
+	c.raw(status, b)
 	return nil
 }
 
@@ -77,9 +77,10 @@ func marshal(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (c *call) raw(status int, media string, body []byte) {
+// raw answers with what is JSON already.
+func (c *call) raw(status int, body []byte) {
 	h := c.w.Header()
-	h.Set("Content-Type", media)
+	h.Set("Content-Type", jsonType)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	c.w.WriteHeader(status)

@@ -17,12 +17,11 @@ import (
 
 // Bounds of cancelling.
 const (
-	cancelTries     = 3                      // looks at a delivery that moves meanwhile
-	sweepInterval   = 500 * time.Millisecond // how soon a cancel follows an attempt that was in flight
-	cancelLife      = time.Hour              // as long as the workers are told; no attempt takes longer
-	cancelBudget    = 10 * time.Second       // of a DELETE for what waits; the rest is cancelled after its answer
-	maxOutstanding  = 10_000                 // cancels in flight that one process follows; more are refused for now
-	cancelBatchWait = 15 * time.Second       // for the records of one page
+	cancelTries    = 3                      // looks at a delivery that moves meanwhile
+	sweepInterval  = 500 * time.Millisecond // how soon a cancel follows an attempt that was in flight
+	cancelLife     = time.Hour              // as long as the workers are told; no attempt takes longer
+	cancelBudget   = 10 * time.Second       // of a DELETE for what waits; the rest is cancelled after its answer
+	maxOutstanding = 10_000                 // cancels in flight that one process follows; more are refused for now
 )
 
 // cancels are those that this process still has to bring to their end: of deliveries whose attempt is in flight, and of
@@ -220,15 +219,13 @@ func (a *API) recordAll(ctx context.Context, parked []*stream.Parked) error {
 			results <- err
 		}
 	}
-	timeout := time.NewTimer(cancelBatchWait)
-	defer timeout.Stop()
 	var failed error
 	for range parked {
 		select {
 		case err := <-results:
 			failed = errors.Join(failed, err)
-		case <-timeout.C:
-			return stream.ErrUnknown
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 	return failed

@@ -67,7 +67,7 @@ func (a *API) deadLetterRoutes() []route {
 func viewLetter(l *stream.Letter) ([]byte, error) {
 	v := deadLetterView{
 		ID: l.ID, Subscription: l.Subscription, Tenant: l.Tenant, Reason: l.Reason, AttemptCount: l.Attempts,
-		CreatedAt: Time(l.CreatedAt), DeadAt: Time(l.DeadAt), ReplayOf: l.ReplayOf, Sequence: l.DeadLetter.Event.Sequence,
+		CreatedAt: Time(l.CreatedAt), DeadAt: Time(l.DeadAt), ReplayOf: l.ReplayOf, Sequence: l.Event.Sequence,
 	}
 	if l.LastAttempt != nil {
 		v.LastAttempt = new(viewAttempt(l.LastAttempt))
@@ -141,7 +141,7 @@ func (a *API) getDeadLetter(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.raw(http.StatusOK, jsonType, append(b, '\n'))
+	c.raw(http.StatusOK, append(b, '\n'))
 	return nil
 }
 
@@ -182,7 +182,7 @@ func (a *API) replayDeadLetter(c *call) error {
 	}
 	now := time.Now().UTC()
 	d := events.Delivery{
-		ID: next, Subscription: l.Subscription, Tenant: l.Tenant, Event: l.DeadLetter.Event, CreatedAt: now, NextAt: now, ReplayOf: l.ID,
+		ID: next, Subscription: l.Subscription, Tenant: l.Tenant, Event: l.Event, CreatedAt: now, NextAt: now, ReplayOf: l.ID,
 	}
 	if err := a.replay(c.r.Context(), &stream.Waiting{Delivery: d, Event: l.Payload}); err != nil {
 		return err

@@ -89,9 +89,9 @@ func TestFindDeliveries(t *testing.T) {
 	}
 	ids := func(keep func(i int) bool) []string {
 		var list []string
-		for i := len(all) - 1; i >= 0; i-- {
+		for i, w := range slices.Backward(all) {
 			if keep(i) {
-				list = append(list, all[i].Delivery.ID)
+				list = append(list, w.Delivery.ID)
 			}
 		}
 		return list

@@ -197,7 +197,7 @@ func (a *API) getEvent(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.raw(http.StatusOK, jsonType, append(b, '\n'))
+	c.raw(http.StatusOK, append(b, '\n'))
 	return nil
 }
 

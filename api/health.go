@@ -91,6 +91,6 @@ func (a *API) serveReady(c *call) error {
 
 // serveDocument answers GET /openapi.json. The document does not change while the process runs.
 func (a *API) serveDocument(c *call) error {
-	c.raw(http.StatusOK, jsonType, a.text)
+	c.raw(http.StatusOK, a.text)
 	return nil
 }

@@ -76,7 +76,7 @@ func (a *API) listKeys(c *call) error {
 	}
 	all := a.deps.Keys.list()
 	if after != "" {
-		since := time.Unix(0, int64(at[0])) //nolint:gosec // what cursor wrote
+		since := time.Unix(0, int64(at[0]))
 		all = all[firstAfter(all, since, after):]
 	}
 	p := page[keyView]{Items: []keyView{}}
@@ -85,7 +85,7 @@ func (a *API) listKeys(c *call) error {
 	}
 	if len(all) > c.query.limit {
 		last := all[c.query.limit-1]
-		p.Next = c.query.cursor("", last.ID, uint64(last.CreatedAt.UnixNano())) //nolint:gosec // after 1970
+		p.Next = c.query.cursor("", last.ID, uint64(last.CreatedAt.UnixNano()))
 	}
 	return c.json(http.StatusOK, p)
 }
@@ -143,7 +143,7 @@ func checkKey(k *keys.Key) error {
 		return nil
 	}
 	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = joined.Unwrap()
 	}
 	var faults []events.Fault

@@ -44,6 +44,6 @@ func (p *rawPage) write(c *call) error {
 		b = append(b, `,"next":`...)
 		b = append(b, next[:len(next)-1]...)
 	}
-	c.raw(http.StatusOK, jsonType, append(b, "}\n"...))
+	c.raw(http.StatusOK, append(b, "}\n"...))
 	return nil
 }

@@ -100,7 +100,7 @@ func TestDrain(t *testing.T) {
 	_, err = fmt.Fprintf(conn, "POST /v1/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"role\":", b.operator)
 	must(t, err)
 	natstest.Eventually(t, soon, func() bool { // it has taken the request when it answers another
-		r, err := http.Get("http://" + second.Addr().String() + "/healthz") //nolint:noctx // a test
+		r, err := http.Get("http://" + second.Addr().String() + "/healthz")
 		if err == nil {
 			r.Body.Close()
 		}

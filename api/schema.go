@@ -135,8 +135,7 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 
 // fields adds the members of t, those of embedded structs as its own. A member is required unless it may be left out.
 func (s *schemas) fields(t reflect.Type, properties map[string]any, must *[]any) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && tag == "":

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -159,9 +160,7 @@ func (i *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func eventMessage(e *events.Event) *nats.Msg {
 	header, payload := e.Message()
 	h := nats.Header{nats.MsgIdHdr: []string{e.MsgID()}}
-	for k, v := range header {
-		h[k] = v
-	}
+	maps.Copy(h, header)
 	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: h, Data: payload}
 }
 

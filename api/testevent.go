@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -62,9 +63,7 @@ func newTestEvent(e *registry.Entry, now time.Time) (*events.Event, error) {
 func (a *API) store(ctx context.Context, e *events.Event) (sequence uint64, err error) {
 	header, payload := e.Message()
 	h := make(nats.Header, len(header)+1)
-	for k, v := range header {
-		h[k] = v
-	}
+	maps.Copy(h, header)
 	h[nats.MsgIdHdr] = []string{e.MsgID()}
 	msg := &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: h, Data: payload}
 	ack, err := a.deps.Writer.Write(ctx, msg, stream.Events)

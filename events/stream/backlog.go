@@ -160,7 +160,7 @@ func (b *Backlog) unsettled(ctx context.Context, all streamState) (n uint64, old
 		return 0, oldest, err
 	}
 	info := c.CachedInfo()
-	n = info.NumPending + uint64(max(info.NumAckPending, 0)) //nolint:gosec // not negative
+	n = info.NumPending + uint64(max(info.NumAckPending, 0))
 	if n == 0 {
 		return 0, oldest, nil
 	}
