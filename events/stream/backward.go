@@ -19,6 +19,8 @@ const (
 	maxWindow = 8192
 	// windowGrowth: a page that is not full after a few windows needs far more of them.
 	windowGrowth = 4
+	// sparseFrom is the least window that tells what is rare.
+	sparseFrom = 1024
 	// sparseWindow is how many sequences are searched at a time for what is rare.
 	sparseWindow = 64 << 10
 	// sparseHits bounds the single gets of a window; where there are more, its end is read whole.
@@ -67,7 +69,7 @@ func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, erro
 			if oldest == nil || oldest.Sequence >= before {
 				return first, nil
 			}
-			first, size, bounded = max(first, oldest.Sequence), sparseWindow, true
+			first, size, bounded = max(first, oldest.Sequence), max(size, maxWindow), true
 		}
 		from := before - min(size, before-first)
 		hits, err := w.window(ctx, &from, before)
@@ -79,9 +81,10 @@ func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, erro
 				return h.sequence, nil
 			}
 		}
-		w.sparse = w.filter != "" && (w.sparse || before-from >= maxWindow) && uint64(len(hits))*sparseBelow < before-from
+		span := before - from
+		w.sparse = w.filter != "" && (w.sparse || span >= sparseFrom) && uint64(len(hits))*sparseBelow < span
 		if before = from; w.sparse {
-			size = sparseWindow
+			size = min(max(span*sparseHits/2/uint64(max(len(hits), 1)), maxWindow), sparseWindow)
 		} else {
 			size = min(size*windowGrowth, maxWindow)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -29,6 +30,7 @@ func benchHistory(b *testing.B, n int) (*fixture, *History) {
 		b.Fatal(err)
 	}
 	e := f.event("acme", "order-1")
+	header, data := e.Message()
 	base := time.Now().UTC()
 	record := func(d events.Delivery, state events.State, first bool, attempts int) {
 		d.Attempts = attempts
@@ -36,11 +38,15 @@ func benchHistory(b *testing.B, n int) (*fixture, *History) {
 			Number: attempts, At: base, DurationMS: 12.5, Outcome: events.Delivered, Status: 200, URL: "https://partner.example/hook/7",
 			Response: &events.Response{Headers: map[string]string{"content-type": "text/plain", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, Body: "ok"},
 		}}
-		if _, err := js.PublishMsgAsync(RecordMessage(r)); err != nil {
+		if _, err := js.PublishMsgAsync(RecordMessage(r), jetstream.WithStallWait(patience)); err != nil {
 			b.Fatal(err)
 		}
 	}
 	for i := range n {
+		event := &nats.Msg{Subject: EventSubject("acme", "order.status"), Header: header, Data: data}
+		if _, err := js.PublishMsgAsync(event, jetstream.WithStallWait(patience)); err != nil {
+			b.Fatal(err)
+		}
 		subscription := "busy"
 		switch {
 		case i%10_000 == 5_000:
@@ -107,5 +113,50 @@ func BenchmarkHistory(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "records/s")
+	})
+}
+
+func BenchmarkWaitlist(b *testing.B) {
+	n := benchRecords(b)
+	f := setup(b)
+	f.fill(n/2, 0, "busy")
+	f.fill(n/2, 0, "other")
+	f.fill(100, 100, "rare")
+	w := NewWaitlist(f.read)
+	for _, s := range []string{"busy", "rare", "none"} {
+		b.Run("count/"+s, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := w.Count(f.Context(), s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("all/rare", func(b *testing.B) {
+		for b.Loop() {
+			for _, err := range w.All(f.Context(), "rare") {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+	b.Run("find", func(b *testing.B) {
+		for b.Loop() {
+			if _, ok, err := w.Find(f.Context(), "busy", events.DeliveryID(uint64(n/4), "busy", 0)); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("walk", func(b *testing.B) {
+		read, at := 0, uint64(1)
+		for b.Loop() {
+			next, err := w.Walk(f.Context(), Retries, at, 20_000, func(Glimpse) error { read++; return nil })
+			if err != nil {
+				b.Fatal(err)
+			}
+			at = next
+		}
+		b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "timers/s")
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -32,7 +33,7 @@ func (w *world) append(d *events.Delivery, state events.State, attempted bool) {
 		r.Attempt = &events.Attempt{Number: d.Attempts, URL: "https://partner.example/", Outcome: events.Retry}
 	}
 	r.Delivery = *d
-	if _, err := w.js.PublishMsgAsync(RecordMessage(r)); err != nil {
+	if _, err := w.js.PublishMsgAsync(RecordMessage(r), jetstream.WithStallWait(patience)); err != nil {
 		w.Fatal(err)
 	}
 	w.log = append(w.log, r)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/test/natstest"
@@ -104,7 +105,7 @@ func (f *fixture) fill(timers, held int, subscription string) (ids []string) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		if _, err := f.js.PublishMsgAsync(msg); err != nil {
+		if _, err := f.js.PublishMsgAsync(msg, jetstream.WithStallWait(patience)); err != nil {
 			f.Fatal(err)
 		}
 		ids = append(ids, d.ID)
