@@ -29,7 +29,7 @@ func DefaultConfig() Config {
 	return Config{
 		Retention: 72 * time.Hour,
 		Sweep:     30 * time.Second,
-		SweepPage: 20_000, StuckAfter: 5 * time.Second,
+		SweepPage: 20_000, StuckAfter: 30 * time.Second,
 		Trim:      10 * time.Second,
 		Audit:     time.Minute,
 		AuditPage: 20_000,
