@@ -24,6 +24,9 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	}
 	held := w.keeper.add(m.Reply)
 	defer w.keeper.remove(held)
+	if ackFirst {
+		w.finish(m, nil)
+	}
 	w.finish(m, w.fanOut(w.sends, w.turns, m, from))
 }
 

@@ -23,6 +23,9 @@ func (w *Worker) retry(m *nats.Msg) {
 		return
 	}
 	defer w.due.give()
+	if ackFirst {
+		w.finish(m, nil)
+	}
 	w.finish(m, w.resumeOne(w.sends, w.turns, m, from, w.due))
 }
 

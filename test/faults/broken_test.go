@@ -1,0 +1,33 @@
+package faults
+
+import (
+	"testing"
+
+	"github.com/hookfleet/hookfleet/test/fleettest"
+)
+
+// TestBrokenOrderIsReported: a worker that acknowledges before it has sent and recorded loses what is in flight at a
+// kill. The same campaign that finds nothing in the real one must report that.
+func TestBrokenOrderIsReported(t *testing.T) {
+	c := newCampaign(t)
+	s := whole(t, fleettest.Options{Binary: fleettest.Binary(t, "brokenack")})
+	c.sink.Subscribe(t, s.Client())
+	c.start(rate, s.Client())
+	total := c.pick(4_000, 20_000)
+	for _, at := range c.points(c.pick(3, 6), total) {
+		c.awaitAccepted(at)
+		c.kill(s)
+		c.restart(s)
+	}
+	c.awaitAccepted(total)
+	c.load.Stop()
+	// What is lost never comes: it is enough that nothing waits any more.
+	for _, id := range []string{"all", "both"} {
+		s.Client().AwaitSubscription(t, id, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+	}
+	v := c.ledger.Check(c.kills, nil)
+	t.Logf("%s", v)
+	if len(v.Missing) == 0 {
+		t.Error("the checker reports no loss for a worker that acknowledges first")
+	}
+}
