@@ -82,19 +82,53 @@ func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error
 	if err != nil {
 		return 0, false, err
 	}
+	consumers, err := durables(ctx, events)
+	if err != nil {
+		return 0, false, err
+	}
 	floor = end - 1
-	consumers := events.ListConsumers(ctx)
-	for c := range consumers.Info() {
-		if c.Config.Durable == "" {
-			continue // a reader's
-		}
+	for _, c := range consumers {
 		ok = ok || c.Name == stream.ConsumerDispatch
 		if c.NumPending > 0 || c.NumAckPending > 0 {
 			floor = min(floor, c.AckFloor.Stream)
 		}
 	}
-	if err := consumers.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
-		return 0, false, err
-	}
 	return floor, ok, nil
+}
+
+// durables returns the durable consumers of a stream, or an error: in a cluster the list lacks those whose leader did not
+// answer in time, and what they have not got yet must not be deleted.
+func durables(ctx context.Context, s jetstream.Stream) (infos []*jetstream.ConsumerInfo, err error) {
+	known := map[string]bool{}
+	add := func(c *jetstream.ConsumerInfo) {
+		known[c.Name] = true
+		if c.Config.Durable != "" { // else a reader's
+			infos = append(infos, c)
+		}
+	}
+	list := s.ListConsumers(ctx)
+	for c := range list.Info() {
+		add(c)
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return nil, err
+	}
+	names := s.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if known[name] {
+			continue
+		}
+		c, err := s.Consumer(ctx, name)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("consumer %s: %w", name, err)
+		}
+		add(c.CachedInfo())
+	}
+	if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return nil, err
+	}
+	return infos, nil
 }
