@@ -152,19 +152,20 @@ func (b *Backlog) State(ctx context.Context) (State, error) {
 
 // unsettled counts the events that are not settled, and tells the time of the first.
 func (b *Backlog) unsettled(ctx context.Context, all streamState) (n uint64, oldest time.Time, err error) {
-	c, err := b.js.Consumer(ctx, Events, ConsumerDispatch)
-	if err != nil {
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return all.Messages, oldest, nil
-		}
+	floor := uint64(0)
+	switch c, err := b.js.Consumer(ctx, Events, ConsumerDispatch); {
+	case errors.Is(err, jetstream.ErrConsumerNotFound): // no worker was ever there
+		n = all.Messages
+	case err != nil:
 		return 0, oldest, err
+	default:
+		info := c.CachedInfo()
+		n, floor = info.NumPending+uint64(max(info.NumAckPending, 0)), info.AckFloor.Stream
 	}
-	info := c.CachedInfo()
-	n = info.NumPending + uint64(max(info.NumAckPending, 0))
 	if n == 0 {
 		return 0, oldest, nil
 	}
-	m, err := b.direct(ctx, Events, getRequest{Sequence: max(info.AckFloor.Stream+1, all.First), Next: SubjectEvents + ">"})
+	m, err := b.direct(ctx, Events, getRequest{Sequence: max(floor+1, all.First), Next: SubjectEvents + ">"})
 	if err != nil || m == nil {
 		return n, oldest, err
 	}
