@@ -80,7 +80,7 @@ func TestKillWhole(t *testing.T) {
 		c.restart(s)
 	}
 	c.awaitAccepted(total)
-	c.finish(s.Client())
+	c.finish(s)
 	s.MustStop(t)
 }
 
@@ -98,7 +98,7 @@ func TestKillWorker(t *testing.T) {
 		c.restart(w)
 	}
 	c.awaitAccepted(total)
-	c.finish(api.Client())
+	c.finish(api)
 	for _, s := range append(workers, api) {
 		s.MustStop(t)
 	}
@@ -116,7 +116,7 @@ func TestTerminate(t *testing.T) {
 		s.Restart(t)
 	}
 	c.awaitAccepted(total)
-	c.noDuplicates(c.finish(s.Client()))
+	c.noDuplicates(c.finish(s))
 	s.MustStop(t)
 }
 
@@ -132,7 +132,7 @@ func TestTerminateWorker(t *testing.T) {
 		workers[c.random.IntN(len(workers))].Restart(t)
 	}
 	c.awaitAccepted(total)
-	c.noDuplicates(c.finish(api.Client()))
+	c.noDuplicates(c.finish(api))
 	for _, s := range append(workers, api) {
 		s.MustStop(t)
 	}
@@ -159,5 +159,5 @@ func TestKillAPI(t *testing.T) {
 		c.restart(api)
 	}
 	c.awaitAccepted(total)
-	c.finish(broker.Client())
+	c.finish(broker)
 }

@@ -193,6 +193,8 @@ type Sink struct {
 	t      testing.TB
 	ledger *Ledger
 	url    string
+	slow   uint32 // one in so many is answered slowly
+	fails  uint32 // one in so many fails the first time
 
 	mu     sync.Mutex
 	failed map[string]bool // webhooks that were refused once
@@ -200,7 +202,7 @@ type Sink struct {
 
 // StartSink starts the sinks of a load.
 func StartSink(t testing.TB, ledger *Ledger) *Sink {
-	s := &Sink{t: t, ledger: ledger, failed: map[string]bool{}}
+	s := &Sink{t: t, ledger: ledger, slow: oneInSlow, fails: oneInFails, failed: map[string]bool{}}
 	s.url = sinktest.Serve(t, s)
 	return s
 }
@@ -227,11 +229,11 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(webhook))
 	number, status := h.Sum32(), http.StatusNoContent
-	if number%oneInFails == 0 && s.first(webhook) {
+	if number%s.fails == 0 && s.first(webhook) {
 		status = http.StatusInternalServerError
 	}
 	s.ledger.Receive(Received{ID: e.ID, Sink: r.URL.Path, Webhook: webhook, Sum: Sum(body), Status: status, At: at})
-	if number%oneInSlow == 1 {
+	if number%s.slow == 1 {
 		slow := time.NewTimer(slowAnswer)
 		defer slow.Stop()
 		select {

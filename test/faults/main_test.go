@@ -110,15 +110,13 @@ func (c *campaign) awaitAccepted(n int) {
 	c.await(fmt.Sprintf("%d events accepted", n), func(accepted, _, _ int) bool { return accepted >= n })
 }
 
-// finish ends the load, waits for what is to come, and checks the ledgers.
-func (c *campaign) finish(api *fleettest.Client) *Verdict {
+// finish ends the load, waits for what is to come, and checks the ledgers. s is the process with the broker.
+func (c *campaign) finish(s *fleettest.Server) *Verdict {
 	c.t.Helper()
 	c.load.Stop()
 	stopped := time.Now()
 	c.drained()
-	for _, id := range []string{"all", "both"} {
-		api.AwaitSubscription(c.t, id, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
-	}
+	c.nothingWaits(s)
 	v := c.ledger.Check(c.kills, nil)
 	took := stopped.Sub(c.load.begun)
 	c.t.Logf("%.0f events/s accepted for %v (%d offered a second), %d requests repeated, drained %v after the end; %s",
@@ -126,7 +124,16 @@ func (c *campaign) finish(api *fleettest.Client) *Verdict {
 	for _, fault := range v.Faults() {
 		c.t.Error(fault)
 	}
+	recordedOnce(c.t, s, v.Owed)
 	return v
+}
+
+// nothingWaits waits until the fleet says that all deliveries have ended.
+func (c *campaign) nothingWaits(s *fleettest.Server) {
+	c.t.Helper()
+	for _, id := range []string{"all", "both"} {
+		s.Client().AwaitSubscription(c.t, id, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+	}
 }
 
 // drained waits until everything accepted has come, or nothing comes any more.

@@ -165,6 +165,9 @@ func (s *Server) MustStop(t testing.TB) {
 // Deny adds addresses that it may not send to, from its next start on.
 func (s *Server) Deny(cidr string) { s.opts.Args = append(s.opts.Args, "--egress-deny", cidr) }
 
+// SetRoles says what it runs from its next start on.
+func (s *Server) SetRoles(roles string) { s.opts.Roles = roles }
+
 // BrokerURL is where other processes reach its broker, with a key.
 func (s *Server) BrokerURL(key string) string { return fmt.Sprintf("nats://%s@%s", key, s.NATS) }
 
