@@ -183,6 +183,7 @@ func (r *benchReport) addFlow(f *benchFlow, load *benchLoad, raw rawRate, got *b
 	}
 	r.add(f.what+", to raw POST", rate/raw.rate, "ratio", f.ratio)
 	r.add(f.what+", fleet CPU", micros(spent.fleet)/n, "µs/delivery", f.cpu)
+	r.add(f.what+", fleet CPU beside a raw POST's", micros(spent.fleet)/n/(raw.client+raw.sink), "ratio", noGoal)
 	r.add(f.what+", fleet allocates", spent.allocated/n, "B/delivery", noGoal)
 	r.addLatency(f.what+", accept to arrival,", got.fromAccept, noGoal, noGoal)
 	r.addLatency(f.what+", request to arrival,", got.fromSend, noGoal, noGoal)
@@ -195,8 +196,8 @@ func (r *benchReport) addFlow(f *benchFlow, load *benchLoad, raw rawRate, got *b
 // addSurroundings reports what the load and the sink used, and notes who else was busy.
 func (r *benchReport) addSurroundings(what string, spent benchMark, start time.Time, load *benchLoad) {
 	cores := func(d time.Duration) float64 { return d.Seconds() / spent.at.Sub(start).Seconds() }
-	r.note("%s: cores used: fleet %s, sink %s, load %s, others %s of %d", what, number(cores(spent.fleet)),
-		number(cores(spent.sink)), number(cores(spent.self)), number(spent.others(start)*float64(runtime.NumCPU())), runtime.NumCPU())
+	r.note("%s: cores used: fleet %s, sink %s, load %s", what, number(cores(spent.fleet)), number(cores(spent.sink)), number(cores(spent.self)))
+	r.add(what+", CPU used by others", spent.others(start)*float64(runtime.NumCPU()), "cores", noGoal)
 	if n := load.refused.Load(); n > 0 {
 		r.note("%s: %d requests were refused and sent again", what, n)
 	}

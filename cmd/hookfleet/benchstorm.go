@@ -10,9 +10,9 @@ import (
 const (
 	stormBatch   = 500
 	stormBacklog = 5000 // first attempts on their way
-	// stormRate is how many first attempts a second must be through before the instant at which all retries are due; the
-	// instant is told to the first of them already.
-	stormRate = 3000
+	// stormRate is how fast the first attempts have to fail, as a part of raw POSTs: the instant at which all retries are
+	// due is told to the first of them already, and must lie behind the last.
+	stormRate = 0.08
 	stormLead = 5 * time.Second
 	// stormConcurrency is the most that a subscription may have.
 	stormConcurrency = 500
@@ -21,6 +21,10 @@ const (
 // storm fails every first attempt with a Retry-After that names one instant, which is a floor for the retry and, beside
 // a 500, no reason to hold the sink. So all timers are due at once.
 func (b *bench) storm(ctx context.Context) error {
+	raw, err := b.rawPost(ctx, rawConns)
+	if err != nil {
+		return err
+	}
 	s, err := b.stage(ctx)
 	if err != nil {
 		return err
@@ -37,7 +41,7 @@ func (b *bench) storm(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	due := start.Add(time.Duration(n)*time.Second/stormRate + stormLead).Truncate(time.Second)
+	due := start.Add(time.Duration(float64(n)/(stormRate*raw.rate)*float64(time.Second)) + stormLead).Truncate(time.Second)
 	if err := b.sink.answer(ctx, benchAnswer{Fail: 1, RetryAfter: due.UTC().Format(http.TimeFormat)}); err != nil {
 		return err
 	}
