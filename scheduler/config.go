@@ -23,8 +23,8 @@ type Config struct {
 	LeaseExpiry time.Duration // after how long without a word another takes over
 }
 
-// DefaultConfig returns settings that cost a hundredth of a core with a million timers, and find a dropped one within 30
-// seconds among 20,000.
+// DefaultConfig returns settings that cost a fiftieth of a core with a million timers, and find a dropped one within a minute
+// of its time among 20,000.
 func DefaultConfig() Config {
 	return Config{
 		Retention: 72 * time.Hour,
