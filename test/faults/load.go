@@ -51,6 +51,7 @@ type Load struct {
 	clients []*fleettest.Client // of the API processes, in turn
 	seed    uint64
 	rate    int // events a second
+	pad     int // bytes that each event has beside its own
 
 	end        context.CancelFunc
 	publishing sync.WaitGroup
@@ -60,8 +61,8 @@ type Load struct {
 }
 
 // StartLoad begins to publish.
-func StartLoad(t testing.TB, ledger *Ledger, seed uint64, rate int, clients ...*fleettest.Client) *Load {
-	l := &Load{t: t, ledger: ledger, clients: clients, seed: seed, rate: rate, begun: time.Now()}
+func StartLoad(t testing.TB, ledger *Ledger, seed uint64, rate, pad int, clients ...*fleettest.Client) *Load {
+	l := &Load{t: t, ledger: ledger, clients: clients, seed: seed, rate: rate, pad: pad, begun: time.Now()}
 	ctx, end := context.WithCancel(t.Context())
 	l.end = end
 	for i := range singles {
@@ -90,7 +91,7 @@ type event struct {
 func (l *Load) event(n int64) event {
 	r := rand.New(rand.NewPCG(l.seed, uint64(n))) //nolint:gosec // reproducible on purpose
 	e := event{id: fmt.Sprintf("%d-%d", l.seed, n), sinks: []string{sinkAll}}
-	typ, pad := typeAll, r.IntN(800)
+	typ, pad := typeAll, l.pad+r.IntN(800)
 	if r.IntN(oneInBoth) == 0 {
 		typ, e.sinks = typeBoth, []string{sinkAll, sinkBoth}
 	}

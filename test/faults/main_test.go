@@ -30,6 +30,7 @@ type campaign struct {
 	sink   *Sink
 	load   *Load
 	kills  []Kill
+	pad    int // bytes that each event has beside its own
 }
 
 // newCampaign prepares a campaign, and skips it with -short.
@@ -77,7 +78,7 @@ func (c *campaign) pick(short, full int) int {
 // start begins the load.
 func (c *campaign) start(rate int, clients ...*fleettest.Client) {
 	c.t.Helper()
-	c.load = StartLoad(c.t, c.ledger, c.seed, rate, clients...)
+	c.load = StartLoad(c.t, c.ledger, c.seed, rate, c.pad, clients...)
 }
 
 // progress is how long a campaign waits for something to move before it gives up.
@@ -159,3 +160,5 @@ func (c *campaign) drained() {
 // drainPatience is how long nothing may come before what is missing is called lost: far more than an AckWait, a retry
 // and a slow answer together.
 const drainPatience = 45 * time.Second
+
+func itoa(n int) string { return strconv.Itoa(n) }
