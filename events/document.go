@@ -1,8 +1,6 @@
 package events
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -46,11 +44,10 @@ func parseDocument(text []byte) (*jsonValue, error) {
 		i = s.end(i)
 	}
 	if i < 0 {
-		return nil, invalidJSON(Fault{Detail: s.wrong + " at byte " + strconv.Itoa(s.at)})
+		return nil, invalidJSON(Fault{Detail: s.problem()})
 	}
-	r := treeReader{dec: json.NewDecoder(bytes.NewReader(text))}
-	r.dec.UseNumber()
-	v := r.value("")
+	var r treeReader
+	v := r.value("", rawJSON(text[skipSpace(text, 0):]))
 	if r.faults != nil {
 		return nil, invalidJSON(r.faults...)
 	}
@@ -61,52 +58,33 @@ func invalidJSON(faults ...Fault) *Invalid {
 	return &Invalid{Status: 400, Code: "invalid_json", Faults: faults}
 }
 
-// treeReader builds the tree of a text that scanner has accepted, so that its tokens cannot fail.
-type treeReader struct {
-	dec    *json.Decoder
-	faults []Fault
-}
+// treeReader builds the tree of a text.
+type treeReader struct{ faults []Fault }
 
-func (r *treeReader) value(at string) jsonValue {
-	switch token, _ := r.dec.Token(); t := token.(type) {
-	case json.Delim:
-		if t == '{' {
-			return r.object(at)
+func (r *treeReader) value(at string, raw rawJSON) jsonValue {
+	v := jsonValue{kind: raw.kind()}
+	switch v.kind {
+	case jsonObject:
+		seen := make(map[string]bool)
+		for key, value := range raw.members() {
+			name := string(key)
+			if seen[name] && len(r.faults) < maxFaults {
+				r.faults = append(r.faults, Fault{below(at, name), "appears more than once"})
+			}
+			seen[name] = true
+			v.members = append(v.members, jsonMember{name, r.value(below(at, name), value)})
 		}
-		return r.array(at)
-	case string:
-		return jsonValue{kind: jsonString, text: t}
-	case json.Number:
-		return jsonValue{kind: jsonNumber, text: t.String()}
-	case bool:
-		return jsonValue{kind: jsonBool, yes: t}
-	default:
-		return jsonValue{kind: jsonNull}
-	}
-}
-
-func (r *treeReader) object(at string) jsonValue {
-	v := jsonValue{kind: jsonObject}
-	seen := make(map[string]bool)
-	for r.dec.More() {
-		token, _ := r.dec.Token()
-		name, _ := token.(string)
-		if seen[name] && len(r.faults) < maxFaults {
-			r.faults = append(r.faults, Fault{below(at, name), "appears more than once"})
+	case jsonArray:
+		for value := range raw.items() {
+			v.items = append(v.items, r.value(item(at, len(v.items)), value))
 		}
-		seen[name] = true
-		v.members = append(v.members, jsonMember{name, r.value(below(at, name))})
+	case jsonString:
+		v.text = raw.text()
+	case jsonNumber:
+		v.text = string(raw)
+	case jsonBool:
+		v.yes = raw[0] == 't'
 	}
-	_, _ = r.dec.Token()
-	return v
-}
-
-func (r *treeReader) array(at string) jsonValue {
-	v := jsonValue{kind: jsonArray}
-	for r.dec.More() {
-		v.items = append(v.items, r.value(item(at, len(v.items))))
-	}
-	_, _ = r.dec.Token()
 	return v
 }
 

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -18,11 +19,14 @@ const (
 	maxRecord = 900 << 10
 )
 
-// record is what is stored under a subscription's id.
+// record is what is stored under a subscription's id, sealed with what is our own.
 type record struct {
-	subscription *events.Subscription // nil when deleted; what text stores
+	subscription *events.Subscription // nil when deleted
+	note
+}
 
-	events.Stored
+// note is what the registry keeps of a subscription beside it.
+type note struct {
 	ETag      uint64    `json:"etag,omitempty"` // the revision to show; 0 = that of the record
 	CreatedAt time.Time `json:"createdat,omitzero"`
 	UpdatedAt time.Time `json:"updatedat,omitzero"`
@@ -75,26 +79,27 @@ func (it *item) live() bool { return it.Subscription != nil }
 
 // readRecord makes an item of what is stored under id.
 func readRecord(o *events.Opener, id string, text []byte, revision uint64) (*item, error) {
-	var rec record
-	if err := json.Unmarshal(text, &rec); err != nil {
+	s, text, err := o.Open(text)
+	if err != nil {
+		return nil, err
+	}
+	rec := record{subscription: s}
+	if err := json.Unmarshal(text, &rec.note); err != nil {
 		return nil, fmt.Errorf("not a record: %w", err)
 	}
 	it := &item{id: id, revision: revision}
 	if len(rec.Past) > 0 {
 		it.history = &history{past: rec.Past}
 	}
-	if rec.Deleted {
+	switch {
+	case s == nil && rec.Deleted:
 		return it, nil
-	}
-	s, err := o.Open(rec.Stored)
-	if err != nil {
-		return nil, err
-	}
-	if s.ID != id {
+	case s == nil || rec.Deleted:
+		return nil, errors.New("not a record: neither a subscription nor deleted")
+	case s.ID != id:
 		return nil, fmt.Errorf("record is of %q", s.ID)
 	}
 	it.id = s.ID // the same text, once
-	rec.subscription = s
 	it.Entry = rec.entry(revision)
 	return it, nil
 }
@@ -111,7 +116,7 @@ func (rec *record) entry(revision uint64) Entry {
 
 // record is the record that an item was read from, to be changed and stored again.
 func (it *item) record() record {
-	rec := record{Past: slices.Clone(it.past()), Deleted: !it.live(), subscription: it.Subscription}
+	rec := record{it.Subscription, note{Past: slices.Clone(it.past()), Deleted: !it.live()}}
 	if it.live() {
 		rec.CreatedAt, rec.UpdatedAt, rec.Since, rec.From = it.CreatedAt, it.UpdatedAt, it.Since, it.From
 	}
@@ -136,7 +141,7 @@ func (rec *record) remove(sequence uint64) {
 	for i := range rec.Past {
 		rec.Past[i].Gone = true
 	}
-	*rec = record{Past: rec.Past, Deleted: true}
+	*rec = record{note: note{Past: rec.Past, Deleted: true}}
 }
 
 // prune drops versions that only matter for events up to floor, and reports whether there were any.
@@ -147,13 +152,9 @@ func (rec *record) prune(floor uint64) bool {
 }
 
 // text is what is stored.
-func (rec *record) text() (text []byte, err error) {
-	if rec.subscription != nil {
-		if rec.Stored, err = events.Seal(rec.subscription); err != nil {
-			return nil, err
-		}
-	}
-	if text, err = json.Marshal(rec); err != nil {
+func (rec *record) text() ([]byte, error) {
+	text, err := events.Seal(rec.subscription, &rec.note)
+	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
 	if len(rec.Past) > maxPast || len(text) > maxRecord {

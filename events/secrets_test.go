@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hookfleet/hookfleet/auth/secret"
 )
@@ -82,29 +83,22 @@ func TestMakeSecrets(t *testing.T) {
 	}
 }
 
-func TestStored(t *testing.T) {
+func TestSealed(t *testing.T) {
 	t.Parallel()
+	escaped := signed("https://a.example", testSecret)
+	escaped.Description, escaped.Types = "a \"b\"\n<é😀>", []string{`a\b`}
 	var o Opener
 	for range 2 { // as it is read, and as it is remembered
-		for _, s := range []*Subscription{decode(t, full), signed("https://a.example", testSecret), signed("https://a.example", "whsec_other")} {
-			st, err := Seal(s)
+		for _, s := range []*Subscription{
+			decode(t, full), signed("https://a.example", testSecret), signed("https://a.example", "whsec_other"), escaped,
+		} {
+			text, err := Seal(s, map[string]int{"a": 1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := json.Marshal(st)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(string(text), `"filters":[{"exact"`) && s.Filters != nil {
-				t.Errorf("%s", text)
-			}
-			var read Stored
-			if err := json.Unmarshal(text, &read); err != nil {
-				t.Fatal(err)
-			}
-			back, err := o.Open(read)
-			if err != nil {
-				t.Fatal(err)
+			back, note, err := o.Open(text)
+			if err != nil || string(note) != `{"a":1}` {
+				t.Fatal(string(note), err)
 			}
 			if diff := cmp.Diff(s, back, showSecrets); diff != "" {
 				t.Error(diff)
@@ -114,25 +108,66 @@ func TestStored(t *testing.T) {
 	if len(o.configs) != 2 || len(o.settings) != 1 {
 		t.Errorf("remembers %d configs and %d settings", len(o.configs), len(o.settings))
 	}
+	text, err := Seal(nil, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, note, err := o.Open(text); s != nil || string(note) != "5" || err != nil {
+		t.Error(s, note, err)
+	}
 }
 
-func TestStoredBroken(t *testing.T) {
+func TestSealedBroken(t *testing.T) {
 	t.Parallel()
-	const good = `"id":"a","tenant":"b","sink":"https://a.example"`
-	for _, text := range []string{
-		`{}`, `{"subscription":null}`, `{"subscription":{"id":"a"}}`, `{"subscription":{"tenant":"b","sink":"https://a.example"}}`,
-		`{"subscription":{` + good + `}}`, `{"subscription":{` + good + `,"config":{}}}`,
-		`{"subscription":{` + good + `,"config":{"timeout":1},"protocolsettings":{}}}`,
-		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{"secret":"••••"}}}}`,
-	} {
-		var st Stored
-		if err := json.Unmarshal([]byte(text), &st); err != nil {
-			t.Fatal(err)
-		}
-		if s, err := new(Opener).Open(st); err == nil {
-			t.Errorf("%s: %v", text, s)
+	const good, settings = `"id":"a","tenant":"b","sink":"https://a.example"`, `,"config":{},"protocolsettings":{}`
+	tests := map[string]bool{
+		`{"subscription":{` + good + settings + `}}`:                                                 true,
+		` { "subscription" : { "later" : [ 1 , { } ] , ` + good + settings + ` } , "else" : null } `: true,
+		``: false, `garbage`: false, `null`: false, `[]`: false, `{} x`: false, `{"subscription":null}`: false, `{"subscription":{}}`: false,
+		`{"subscription":{"id":"a"}}`: false, `{"subscription":{"tenant":"b","sink":"https://a.example"` + settings + `}}`: false,
+		`{"subscription":{` + good + `}}`: false, `{"subscription":{` + good + `,"config":{}}}`: false,
+		`{"subscription":{` + good + `,"config":{"timeout":1},"protocolsettings":{}}}`:                                                   false,
+		`{"subscription":{` + good + settings + `,"types":[5]}}`:                                                                         false,
+		`{"subscription":{` + good + settings + `,"types":{}}}`:                                                                          false,
+		`{"subscription":{` + good + settings + `,"filters":[{"sql":"a"}]}}`:                                                             false,
+		`{"subscription":{` + good + settings + `,"filters":[{"exact":["a"]}]}}`:                                                         false,
+		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{"secret":"••••"}}}}`:                                   false,
+		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{}}},"secrets":{"/protocolsettings/signing/secret":5}}`: false,
+	}
+	for text, want := range tests {
+		if s, _, err := new(Opener).Open([]byte(text)); (err == nil) != want {
+			t.Errorf("%s: %v, %v", text, s, err)
 		}
 	}
+}
+
+// Whatever is in the store, reading it does not panic, and what is read can be stored and read again.
+func FuzzOpen(f *testing.F) {
+	for _, s := range []*Subscription{signed("https://a.example", testSecret), {ID: "a", Tenant: "b", Sink: "c", Filters: []Filter{{}}}} {
+		text, err := Seal(s, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var o Opener
+		s, note, err := o.Open(text)
+		if err != nil {
+			return
+		}
+		text, err = Seal(s, note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _, err := o.Open(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s, again, showSecrets, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 func TestSubscriptionShowsNoSecret(t *testing.T) {
