@@ -238,7 +238,7 @@ func BenchmarkDeliver(b *testing.B) {
 		}
 		if len(batch) == 1 {
 			f.publish(n)
-		} else if _, err := f.batches.Write(b.Context(), stream.Events, batch); err != nil {
+		} else if _, err := f.batches.Write(stream.Events, batch); err != nil {
 			b.Fatal(err)
 		}
 	}

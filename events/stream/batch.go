@@ -6,18 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
-	"golang.org/x/sync/semaphore"
 )
 
 // MaxBatch is the most messages of one atomic batch (JetStream's limit).
 const MaxBatch = 1000
-
-// maxOpenBatches bounds the atomic batches of one process: a stream takes 50 open ones from everybody together, and more
-// at a time only wait for each other.
-const maxOpenBatches = 4
 
 // JetStream's headers of atomic batches (ADR-50) and of conditions.
 const (
@@ -28,26 +24,96 @@ const (
 	impossibleLastMessage = "hookfleet-probe-that-no-message-has-as-its-id"
 )
 
-// Batches stores several messages at once, all or nothing, also in a crash.
+// Batches stores several messages at once, all or nothing, also in a crash. Each costs the broker a store of its own to
+// stage it, some milliseconds, so batches that come while one is being stored are joined into the next.
 type Batches struct {
 	nc   *nats.Conn
 	sync Syncer
-	open *semaphore.Weighted
+
+	mu      sync.Mutex
+	waiting []*batch
+	busy    bool // somebody stores
+}
+
+// batch is one caller's messages.
+type batch struct {
+	stream string
+	msgs   []*nats.Msg
+	done   chan struct{} // closed when first and err are set
+	lead   chan struct{} // closed when it is this caller's turn to store for all
+	first  uint64
+	err    error
 }
 
 // NewBatches makes it on nc. sync may be nil, where the broker's acknowledgement is durability.
-func NewBatches(nc *nats.Conn, sync Syncer) *Batches {
-	return &Batches{nc: nc, sync: sync, open: semaphore.NewWeighted(maxOpenBatches)}
-}
+func NewBatches(nc *nats.Conn, sync Syncer) *Batches { return &Batches{nc: nc, sync: sync} }
 
 // Write stores msgs (1 to MaxBatch) in stream, and returns the sequence of the first once all are durable; the others
 // follow without gaps. When one is known already, nothing is stored and the error is ErrDuplicateInBatch: the broker does
-// not say which, Probe does.
-func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (first uint64, err error) {
-	if err := b.open.Acquire(ctx, 1); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrBusy, err)
+// not say which, Probe does. It takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
+func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err error) {
+	own := &batch{stream: stream, msgs: msgs, done: make(chan struct{}), lead: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, own)
+	leads := !b.busy
+	b.busy = true
+	b.mu.Unlock()
+	if !leads {
+		select {
+		case <-own.done:
+			return own.first, own.err
+		case <-own.lead:
+		}
 	}
-	defer b.open.Release(1)
+	b.storeNext()
+	<-own.done // the oldest is always in the next one
+	return own.first, own.err
+}
+
+// storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
+func (b *Batches) storeNext() {
+	b.mu.Lock()
+	n, size := 1, len(b.waiting[0].msgs)
+	for n < len(b.waiting) && b.waiting[n].stream == b.waiting[0].stream && size+len(b.waiting[n].msgs) <= MaxBatch {
+		size += len(b.waiting[n].msgs)
+		n++
+	}
+	group := b.waiting[:n:n]
+	b.waiting = b.waiting[n:]
+	b.mu.Unlock()
+
+	b.storeGroup(group)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy = len(b.waiting) > 0; b.busy {
+		close(b.waiting[0].lead)
+	}
+}
+
+// storeGroup stores batches as one. When one of them has a duplicate, each is stored by itself.
+func (b *Batches) storeGroup(group []*batch) {
+	var all []*nats.Msg
+	for _, one := range group {
+		all = append(all, one.msgs...)
+	}
+	first, err := b.store(group[0].stream, all)
+	if errors.Is(err, ErrDuplicateInBatch) && len(group) > 1 {
+		for _, one := range group {
+			one.first, one.err = b.store(one.stream, one.msgs)
+			close(one.done)
+		}
+		return
+	}
+	for _, one := range group {
+		one.first, one.err = first, err
+		first += uint64(len(one.msgs))
+		close(one.done)
+	}
+}
+
+// store stores msgs as one atomic batch.
+func (b *Batches) store(stream string, msgs []*nats.Msg) (first uint64, err error) {
 	id := nuid.Next()
 	last := len(msgs) - 1
 	for i, m := range msgs[:last] {
@@ -55,7 +121,7 @@ func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (f
 			return 0, fmt.Errorf("publish to %s: %w", m.Subject, err)
 		}
 	}
-	answer, err := b.request(ctx, batchMember(msgs[last], id, last, true))
+	answer, err := b.request(context.Background(), batchMember(msgs[last], id, last, true))
 	if err != nil {
 		return 0, err
 	}

@@ -219,9 +219,7 @@ func (w *Writer) storeBatch(group []*write) bool {
 	for i, m := range group {
 		msgs[i] = m.msg
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
-	defer cancel()
-	first, err := w.batches.Write(ctx, w.stream, msgs)
+	first, err := w.batches.Write(w.stream, msgs)
 	if errors.Is(err, ErrDuplicateInBatch) {
 		return false
 	}

@@ -117,11 +117,11 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	f := start(t, embedded.Config{})
 	b := stream.NewBatches(f.nc, f.broker.Sync)
-	first, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(1), event(2), event(3)})
+	first, err := b.Write(stream.Events, []*nats.Msg{event(1), event(2), event(3)})
 	if err != nil || first != 1 {
 		t.Fatalf("first %d, %v", first, err)
 	}
-	if _, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(4), event(2), event(5)}); !errors.Is(err, stream.ErrDuplicateInBatch) {
+	if _, err := b.Write(stream.Events, []*nats.Msg{event(4), event(2), event(5)}); !errors.Is(err, stream.ErrDuplicateInBatch) {
 		t.Fatalf("duplicate: %v", err)
 	}
 	for n, want := range map[int]uint64{2: 2, 4: 0, 5: 0} {
@@ -217,6 +217,42 @@ func BenchmarkWriter(b *testing.B) {
 				})
 				b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "writes/s")
 			})
+		}
+	}
+}
+
+// TestBatchesAreJoined: those that come while one is stored share the next, and a duplicate in one keeps no other out.
+func TestBatchesAreJoined(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	b := stream.NewBatches(f.nc, f.broker.Sync)
+	firsts := make([]uint64, 40)
+	var all sync.WaitGroup
+	for i := range firsts {
+		all.Go(func() {
+			msgs := []*nats.Msg{event(i * 10), event(i*10 + 1), event(i*10 + 2)}
+			if i%8 == 7 {
+				msgs = []*nats.Msg{event(i * 10), event(i * 10)}
+			}
+			first, err := b.Write(stream.Events, msgs)
+			if want := i%8 == 7; errors.Is(err, stream.ErrDuplicateInBatch) != want || !want && err != nil {
+				t.Errorf("batch %d: %v", i, err)
+			}
+			firsts[i] = first
+		})
+	}
+	all.Wait()
+	s, err := f.js.Stream(t.Context(), stream.Events)
+	if err != nil || s.CachedInfo().State.Msgs != 35*3 {
+		t.Fatalf("%d stored, %v", s.CachedInfo().State.Msgs, err)
+	}
+	for i, first := range firsts {
+		if i%8 == 7 {
+			continue
+		}
+		m, err := s.GetMsg(t.Context(), first)
+		if err != nil || m.Header.Get(nats.MsgIdHdr) != fmt.Sprint("id-", i*10) {
+			t.Errorf("batch %d begins at %d with %v, %v", i, first, m, err)
 		}
 	}
 }
