@@ -4,7 +4,6 @@ import (
 	stdcmp "cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -297,7 +296,7 @@ func FuzzDecodeSubscription(f *testing.F) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(s, back, showSecrets, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatal(fmt.Sprintf("%s", shown), diff)
+			t.Fatal(string(shown), diff)
 		}
 	})
 }

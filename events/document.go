@@ -84,6 +84,7 @@ func (r *treeReader) value(at string, raw rawJSON) jsonValue {
 		v.text = string(raw)
 	case jsonBool:
 		v.yes = raw[0] == 't'
+	case jsonNull:
 	}
 	return v
 }

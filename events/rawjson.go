@@ -1,6 +1,9 @@
 package events
 
-import "iter"
+import (
+	"bytes"
+	"iter"
+)
 
 // rawJSON is the text of one JSON value that scanner has accepted, without the white space around it. Reading it needs no
 // reflection and builds no tree: only what is wanted is looked at.
@@ -30,10 +33,8 @@ func (r rawJSON) text() string { return string(r.bytes()) }
 // bytes is text, which is part of r where nothing is escaped.
 func (r rawJSON) bytes() []byte {
 	inner := r[1 : len(r)-1]
-	for _, c := range inner {
-		if c == '\\' {
-			return appendUnescaped(nil, inner)
-		}
+	if bytes.IndexByte(inner, '\\') >= 0 {
+		return appendUnescaped(nil, inner)
 	}
 	return inner
 }

@@ -153,6 +153,7 @@ func (sh *shape) shrink(length int) {
 func (sh *shape) keyOf(seed maphash.Seed, e *events.Event) (key uint64, ok bool) {
 	key = sh.id
 	switch sh.def.typ {
+	case anyType:
 	case exactType:
 		key = mix(key, maphash.String(seed, e.Type()))
 	case prefixType:
@@ -324,6 +325,7 @@ func (p *plan) def(typ string) def {
 func (p *plan) key(seed maphash.Seed, sh *shape, typ, value string) uint64 {
 	key := sh.id
 	switch sh.def.typ {
+	case anyType:
 	case exactType:
 		key = mix(key, maphash.String(seed, typ))
 	case prefixType:
