@@ -3,9 +3,9 @@ package main
 import "runtime"
 
 // ballastBytes is memory that is reserved and never touched, so it costs no RAM. The collector runs when the heap has
-// doubled, and a fleet's live heap is small while it allocates much: with 96 MiB beside it, it runs a fifth as often, at
-// the price of at most 96 MiB more at the full rate. A large live heap is not inflated, as a higher GOGC would.
-const ballastBytes = 96 << 20
+// doubled, and a fleet's live heap is small while it allocates much: with 32 MiB beside it, it runs half as often, at
+// the price of at most 32 MiB more at the full rate. A large live heap is not inflated, as a higher GOGC would.
+const ballastBytes = 32 << 20
 
 // carryBallast reserves the ballast until the returned func is called.
 func carryBallast() (drop func()) {
