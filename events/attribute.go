@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -169,10 +170,10 @@ func isStringName(name string) bool {
 // headers and logs.
 func wrongText(s string) string {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
-	for ; len(b) >= 8; b = b[8:] { // an addition marks 0x7f and above, a subtraction what is below the space
+	b := unsafe.Slice(unsafe.StringData(s), len(s)) //nolint:gosec // only read, and s keeps it alive
+	for ; len(b) >= 8; b = b[8:] {                  // an addition marks 0x7f and above, a subtraction what is below the space
 		w := binary.LittleEndian.Uint64(b)
-		if (w|w+ones|w-' '*ones)&highs != 0 {
+		if above, below := w+ones, w-' '*ones; (w|above|below)&highs != 0 {
 			return wrongRunes(s)
 		}
 	}
@@ -229,10 +230,8 @@ func (s *nameSet) add(name string) bool {
 	}
 	mark := uint64(1) << ((name[0] ^ name[len(name)-1]<<3 ^ byte(len(name))) & 63)
 	if s.marks&mark != 0 {
-		for _, have := range s.few[:s.n] {
-			if have == name {
-				return false
-			}
+		if slices.Contains(s.few[:s.n], name) {
+			return false
 		}
 	}
 	s.marks |= mark

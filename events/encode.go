@@ -14,6 +14,7 @@ func (e *Event) AppendStructured(dst []byte) []byte {
 	}
 	dst = e.appendAttributes(dst)
 	switch e.kind {
+	case DataNone:
 	case DataJSON:
 		dst = append(append(dst, `,"data":`...), e.data...)
 	case DataText:

@@ -204,7 +204,7 @@ func (a *attributes) setBinaryData(data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	e.data, e.kind = data[:len(data):len(data)], DataBinary
+	e.data, e.kind = slices.Clip(data), DataBinary
 	switch {
 	case e.contentType == "":
 		if wrongJSON(data) == "" {

@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"unsafe"
 )
@@ -40,7 +41,7 @@ func ParseStructured(text []byte) (*Event, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	p.event.text = text[:len(text):len(text)]
+	p.event.text = slices.Clip(text)
 	return p.event, nil
 }
 
@@ -128,7 +129,9 @@ func (p *parser) unquote(start, end int, escaped bool) []byte {
 }
 
 // asString is b as a string without a copy: nobody changes the text of an event.
-func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func asString(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see above
+}
 
 // keep keeps a member: data for later, when the content type is known, attributes at once.
 func (p *parser) keep(m member) {

@@ -22,7 +22,7 @@ type Handler struct {
 	Fail func(w http.ResponseWriter, r *http.Request, err error)
 }
 
-// ErrForbidden: the key may not publish such events. Handler hands it to Fail.
+// ErrForbidden says that the key may not publish such events. Handler hands it to Fail.
 var ErrForbidden = errors.New("the key may not publish events of this tenant and type")
 
 // ServeHTTP takes one event or a batch, and answers 202 when it is durable.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -118,9 +119,7 @@ func (i *Ingest) messages(evts []*events.Event) ([]*nats.Msg, error) {
 func message(e *events.Event) *nats.Msg {
 	header, payload := e.Message()
 	h := make(nats.Header, len(header)+1)
-	for k, v := range header {
-		h[k] = v
-	}
+	maps.Copy(h, header)
 	h[nats.MsgIdHdr] = []string{e.MsgID()}
 	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: h, Data: payload}
 }

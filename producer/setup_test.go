@@ -2,6 +2,7 @@ package producer_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -38,8 +39,8 @@ func (l *lives) start(name string, fail func(string, error), component func(cont
 }
 
 func (l *lives) end() {
-	for i := len(l.ends) - 1; i >= 0; i-- {
-		l.ends[i]()
+	for _, v := range slices.Backward(l.ends) {
+		v()
 	}
 }
 

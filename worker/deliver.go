@@ -48,7 +48,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	answer := w.send(ctx, plan.render(d, start))
 	took := time.Since(start)
 	<-d.lane.slots
-	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64())
+	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
 	}

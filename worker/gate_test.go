@@ -25,7 +25,7 @@ func TestGateNeverExceedsItsLimit(t *testing.T) {
 				now++
 				most = max(most, now)
 				mu.Unlock()
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) //nolint:forbidigo // fake time
 				mu.Lock()
 				now--
 				mu.Unlock()
@@ -46,7 +46,7 @@ func TestGateRefusesWhatWouldWaitTooLong(t *testing.T) {
 		if !g.acquire(t.Context(), 1, 0) {
 			t.Fatal("free gate refused")
 		}
-		time.Sleep(2 * time.Second) // the sink hangs
+		time.Sleep(2 * time.Second) //nolint:forbidigo // fake time, in which the sink hangs
 		begin := time.Now()
 		if g.acquire(t.Context(), 1, time.Second) || time.Since(begin) != 0 {
 			t.Errorf("a sink silent for 2 s was waited for, %s long", time.Since(begin))

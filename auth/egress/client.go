@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -73,7 +74,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, err
 	}
 	answer, err := c.exchange(ctx, x, conn, r)
-	if err == errUnsent { // of an idle connection that had ended: nothing left this machine
+	if errors.Is(err, errUnsent) { // of an idle connection that had ended: nothing left this machine
 		if conn, err = c.open(ctx, r, deadline); err != nil {
 			return nil, err
 		}

@@ -125,7 +125,7 @@ func (x *exchange) answer(cfg *Config) (*Response, error) {
 	default:
 		err = x.readAll(answer, cfg.KeepBodyBytes)
 	}
-	if err == errEnough {
+	if errors.Is(err, errEnough) {
 		x.again, err = false, nil
 	}
 	x.again = x.again && h.keep && x.r == x.w // what comes unasked belongs to nobody
@@ -178,7 +178,7 @@ func (x *exchange) readAll(answer *Response, keep int) error {
 	x.again = false
 	for {
 		x.consume(answer, keep, int64(x.w-x.r))
-		if err := x.fill(); err == io.EOF {
+		if err := x.fill(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

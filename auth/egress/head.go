@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"net/http"
 	"net/textproto"
@@ -63,7 +64,7 @@ func (x *exchange) readBlock() ([]byte, error) {
 			return b[:end], nil
 		}
 		seen = max(0, len(b)-3)
-		if err := x.fill(); err == errEnough {
+		if err := x.fill(); errors.Is(err, errEnough) {
 			return nil, &Error{Kind: Protocol, Err: errHeader}
 		} else if err != nil {
 			return nil, err

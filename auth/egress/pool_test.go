@@ -67,12 +67,12 @@ func TestPoolForgets(t *testing.T) {
 		if !closed(never) {
 			t.Error("kept what the receiver does not keep")
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // fake time
 		if got := p.take(h, time.Now()); got != long || !closed(brief) {
 			t.Errorf("took %p, want %p: the other is past what the receiver said", got, long)
 		}
 		p.put(long, time.Hour)
-		time.Sleep(idleTimeout + sweepEvery)
+		time.Sleep(idleTimeout + sweepEvery) //nolint:forbidigo // fake time
 		synctest.Wait()
 		if !closed(long) || p.count != 0 || len(p.hosts) != 0 || p.timer != nil {
 			t.Errorf("idle for long: closed %v, %d connections, %d hosts, timer %v", closed(long), p.count, len(p.hosts), p.timer)

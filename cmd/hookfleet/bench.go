@@ -93,7 +93,7 @@ for each scenario, each a process with a fresh store; with --url it measures one
 Scenarios:
 `)
 	for _, s := range benchScenarios() {
-		fmt.Fprintf(&text, "  %-8s %s\n", s.name, s.what) //nolint:errcheck // a builder takes all
+		fmt.Fprintf(&text, "  %-8s %s\n", s.name, s.what)
 	}
 	text.WriteString(`
 Times are from accept (the answer 202 has come whole) to arrival (the sink has read the request); an arrival before the
@@ -207,7 +207,7 @@ func syncTime(dir string) float64 {
 		return 0
 	}
 	defer os.Remove(f.Name())
-	defer f.Close() //nolint:errcheck // nobody reads it
+	defer f.Close()
 	var took []time.Duration
 	for range 50 {
 		start := time.Now()

@@ -104,7 +104,7 @@ func (b *bench) drainJoined(ctx context.Context, raw rawRate) error {
 func (s *benchStage) reportDrain(ctx context.Context, what string, l *benchLedger, start time.Time, raw rawRate, more ...*benchFleet) error {
 	before := s.mark(ctx, more...)
 	expected := l.accepted()
-	if _, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= int64(expected) }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= int64(expected) }); err != nil {
 		return err
 	}
 	waitFor(ctx, settleWait) // until the last are settled too

@@ -25,7 +25,7 @@ type benchEvent struct {
 // newBenchEvent makes an event of a run: eight characters that tell it from other runs.
 func newBenchEvent(run, typ string) *benchEvent {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `%s%s-%0*d","source":"/hookfleet/bench","type":"%s","subject":"order-4711",`+ //nolint:errcheck // a buffer takes all
+	fmt.Fprintf(&b, `%s%s-%0*d","source":"/hookfleet/bench","type":"%s","subject":"order-4711",`+
 		`"time":"2026-01-31T08:00:00Z","datacontenttype":"application/json",`+
 		`"data":{"orderId":"order-4711","status":"In Transit","note":"`, benchEventStart, run, benchDigits, 0, typ)
 	const end = `"}}`

@@ -159,7 +159,7 @@ func (b *bench) endToEnd(ctx context.Context, f *benchFlow) (ratio float64, err 
 		return 0, err
 	}
 	expected := int64(ledger.accepted() * f.fan)
-	if _, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= expected }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= expected }); err != nil {
 		return 0, err
 	}
 	waitFor(ctx, settleWait) // until the last are settled too

@@ -34,7 +34,7 @@ func (b *bench) kill(ctx context.Context) error {
 	if _, err := load.send(ctx); err != nil {
 		return err
 	}
-	if _, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Arrived >= killInFlight }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Arrived >= killInFlight }); err != nil {
 		return err
 	}
 	if err := b.sink.answer(ctx); err != nil { // from now on at once
@@ -47,7 +47,7 @@ func (b *bench) kill(ctx context.Context) error {
 		return err
 	}
 	b.report.add("SIGKILL to ready again", time.Since(killed).Seconds(), "s", noGoal)
-	if _, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= killInFlight }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= killInFlight }); err != nil {
 		return err
 	}
 	return s.reportKill(ctx, killed)

@@ -92,7 +92,7 @@ func (s *benchStage) paced(ctx context.Context, rate float64, lasting time.Durat
 		}
 	}
 	var got *benchResults
-	_, err = s.awaitCounts(ctx, func(benchCounts) bool {
+	err = s.awaitCounts(ctx, func(benchCounts) bool {
 		if got, err = s.resultsOf(ctx, ledger, 1, healthy); err != nil {
 			return true
 		}

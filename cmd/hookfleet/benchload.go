@@ -205,7 +205,7 @@ func (c *benchConn) post(b *benchBatch) (sent, answered int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxShown))
 		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, errors.Join(fmt.Errorf("%s: %s", resp.Status, text), err))

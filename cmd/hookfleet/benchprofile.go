@@ -44,11 +44,11 @@ func fetch(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", from, resp.Status)
 	}
-	f, err := os.Create(to) //nolint:gosec // the path is the operator's own
+	f, err := os.Create(to)
 	if err != nil {
 		return err
 	}

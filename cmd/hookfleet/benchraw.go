@@ -73,7 +73,7 @@ func (b *bench) rawPublish(ctx context.Context) (rate, cpu float64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("make a directory for the store: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // as far as it can
+	defer os.RemoveAll(dir)
 	broker, err := embedded.New(embedded.Config{Dir: dir, Sync: embedded.SyncInterval}, zerolog.Nop())
 	if err != nil {
 		return 0, 0, err

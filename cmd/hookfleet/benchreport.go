@@ -106,7 +106,7 @@ func (r *benchReport) note(format string, args ...any) {
 
 // say tells who waits how far it is.
 func (r *benchReport) say(format string, args ...any) {
-	fmt.Fprintln(r.progress, "bench:", clean(fmt.Sprintf(format, args...))) //nolint:errcheck // decoration
+	fmt.Fprintln(r.progress, "bench:", clean(fmt.Sprintf(format, args...)))
 }
 
 // writeJSON prints the report for programs.
@@ -118,7 +118,7 @@ func (r *benchReport) writeJSON(w io.Writer) error {
 
 // writeTable prints the report for people.
 func (r *benchReport) writeTable(w io.Writer) error {
-	//nolint:errcheck // flush reports it
+
 	fmt.Fprintf(w, "hookfleet %s, %s %s, %d cores, one write and sync %s ms; events of %d bytes, goals for 2 cores\n\n",
 		r.Version, r.Go, r.System, r.Cores, number(r.SyncMS), benchEventBytes)
 	t := newTable(w, "SCENARIO", "FIGURE", "VALUE", "UNIT", "REQUIRED", "AIM", "MEETS")
@@ -130,7 +130,7 @@ func (r *benchReport) writeTable(w io.Writer) error {
 	}
 	for i, n := range r.Notes {
 		if i == 0 {
-			fmt.Fprintln(w) //nolint:errcheck // as below
+			fmt.Fprintln(w)
 		}
 		if _, err := fmt.Fprintf(w, "note: %s\n", clean(n)); err != nil {
 			return err

@@ -80,7 +80,7 @@ func newBenchSink() *cobra.Command {
 			s := &benchSink{}
 			s.begin(benchRun{Fan: 1})
 			server := &http.Server{Handler: s, ReadHeaderTimeout: hookTimeout}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s\n", l.Addr()) //nolint:errcheck // the parent sees that nothing came
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\n", l.Addr())
 			var watching sync.WaitGroup
 			defer watching.Wait()
 			watching.Go(func() {

@@ -104,7 +104,7 @@ func (s *sinkChild) ask(ctx context.Context, path string, question any) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("ask the sink: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, fmt.Errorf("ask the sink: %w", err)

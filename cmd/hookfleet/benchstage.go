@@ -146,23 +146,23 @@ func (s *benchStage) load(conns, batch int) *benchLoad {
 }
 
 // awaitCounts waits until enough says that the sink has seen enough, or until nothing comes any more.
-func (s *benchStage) awaitCounts(ctx context.Context, enough func(benchCounts) bool) (benchCounts, error) {
+func (s *benchStage) awaitCounts(ctx context.Context, enough func(benchCounts) bool) error {
 	var last benchCounts
 	moved := time.Now()
 	for {
 		c, err := s.sink.counts(ctx)
 		if err != nil || enough(c) {
-			return c, err
+			return err
 		}
 		if c != last {
 			last, moved = c, time.Now()
 		}
 		if time.Since(moved) > arrivalQuiet {
 			s.report.note("nothing has come for %s: the sink has %d deliveries, %d requests", arrivalQuiet, c.Arrived, c.Requests)
-			return c, nil
+			return nil
 		}
 		if !waitFor(ctx, arrivalLook) {
-			return c, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

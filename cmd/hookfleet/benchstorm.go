@@ -58,7 +58,7 @@ func (b *bench) storm(ctx context.Context) error {
 	}
 	wait := s.profile(ctx, "storm", 5*time.Second)
 	before := s.mark(ctx)
-	if _, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= int64(n) }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= int64(n) }); err != nil {
 		return err
 	}
 	wait()
@@ -73,7 +73,7 @@ func (s *benchStage) setTimers(ctx context.Context, n int) (time.Time, error) {
 	if _, err := load.send(ctx); err != nil {
 		return time.Time{}, err
 	}
-	_, err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Requests >= int64(n) })
+	err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Requests >= int64(n) })
 	return time.Now(), err
 }
 

@@ -121,7 +121,7 @@ func (f *fleet) publishDemo(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		e, err := demoEvent(fmt.Sprintf("%d-%d", run, n), fmt.Sprintf("order-%d", 1000+rand.IntN(50)), demoStatuses[rand.IntN(len(demoStatuses))])
+		e, err := demoEvent(fmt.Sprintf("%d-%d", run, n), fmt.Sprintf("order-%d", 1000+rand.IntN(50)), demoStatuses[rand.IntN(len(demoStatuses))]) //nolint:gosec // a demo's dice
 		if err != nil {
 			return err
 		}

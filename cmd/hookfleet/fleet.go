@@ -192,7 +192,7 @@ func (f *fleet) dial(name string) (*nats.Conn, error) {
 }
 
 // disconnect closes the connections, once nobody uses them any more.
-func (f *fleet) disconnect() error {
+func (f *fleet) disconnect() {
 	for _, nc := range []*nats.Conn{f.front, f.back, f.query} {
 		if nc != nil {
 			nc.Close()
@@ -201,7 +201,6 @@ func (f *fleet) disconnect() error {
 	if f.egress != nil {
 		f.egress.Close()
 	}
-	return nil
 }
 
 // syncer is how writes are made durable: by us on the embedded broker, by the cluster's acknowledgement elsewhere.

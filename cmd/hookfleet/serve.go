@@ -116,7 +116,9 @@ func (f *fleet) run(ctx context.Context, ready func()) (err error) {
 	fail := func(err error) { cancel(err) }
 	f.base, f.support, f.roles = newLayer(ctx, fail), newLayer(ctx, fail), newLayer(ctx, fail)
 	defer func() {
-		err = errors.Join(err, f.roles.stop(), f.support.stop(), f.disconnect(), f.base.stop())
+		err = errors.Join(err, f.roles.stop(), f.support.stop())
+		f.disconnect()
+		err = errors.Join(err, f.base.stop())
 		f.log.Info().Msg("hookfleet has stopped")
 	}()
 	if err := f.start(ctx); err != nil {

@@ -93,12 +93,12 @@ var (
 
 // recordAttempts reads the number of attempts off a record without decoding it.
 func recordAttempts(data []byte) int {
-	at := bytes.Index(data, attemptsMember)
-	if at < 0 {
+	_, after, ok := bytes.Cut(data, attemptsMember)
+	if !ok {
 		return 0
 	}
 	n := 0
-	for _, c := range data[at+len(attemptsMember):] {
+	for _, c := range after {
 		if c < '0' || c > '9' {
 			break
 		}

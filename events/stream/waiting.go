@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,9 +32,7 @@ func (w *Waiting) message(subject string) (*nats.Msg, error) {
 	}
 	header, payload := w.Event.Message()
 	h := make(nats.Header, len(header)+3)
-	for k, v := range header {
-		h[k] = v
-	}
+	maps.Copy(h, header)
 	h[HeaderDelivery] = []string{meta}
 	return &nats.Msg{Subject: subject, Header: h, Data: payload}, nil
 }

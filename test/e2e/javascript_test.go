@@ -90,7 +90,7 @@ func installJavaScript(t *testing.T, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	args := append([]string{"install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir}, javaScriptPackages...)
-	cmd := exec.CommandContext(ctx, npm, args...) //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(ctx, npm, args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: npm could not install the JavaScript client: %v\n%s", err, out)

@@ -116,7 +116,7 @@ func testOpenAPI(t *testing.T, s *fleettest.Server) {
 		"/v1/dead-letters": "get", "/v1/dead-letters/{id}": "get delete", "/v1/dead-letters/{id}/replay": "post",
 		"/v1/keys": "get post", "/v1/keys/{id}": "delete", "/healthz": "get", "/readyz": "get", "/metrics": "get",
 	} {
-		for _, method := range strings.Fields(methods) {
+		for method := range strings.FieldsSeq(methods) {
 			if doc.Paths[path][method] == nil {
 				t.Errorf("%s %s is not in the document", method, path)
 			}

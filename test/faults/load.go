@@ -89,7 +89,7 @@ type event struct {
 
 // event makes event n. All that is random about it follows from the seed.
 func (l *Load) event(n int64) event {
-	r := rand.New(rand.NewPCG(l.seed, uint64(n))) //nolint:gosec // reproducible on purpose
+	r := rand.New(rand.NewPCG(l.seed, uint64(n)))
 	e := event{id: fmt.Sprintf("%d-%d", l.seed, n), sinks: []string{sinkAll}}
 	typ, pad := typeAll, l.pad+r.IntN(800)
 	if r.IntN(oneInBoth) == 0 {

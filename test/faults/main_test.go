@@ -47,7 +47,7 @@ func newCampaign(t *testing.T) *campaign {
 		}
 		c.seed = seed
 	}
-	c.random = rand.New(rand.NewPCG(c.seed, 0)) //nolint:gosec // reproducible on purpose
+	c.random = rand.New(rand.NewPCG(c.seed, 0))
 	path := filepath.Join(t.ArtifactDir(), "ledger.jsonl")
 	ledger, err := NewLedger(path)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ func readTrace(r io.Reader, visit func(call)) error {
 		} else if m := lineWhole.FindStringSubmatch(line); m != nil {
 			visit(call{name: m[2], args: m[3], result: m[4], begun: n, end: n})
 		}
-		if err == io.EOF { //nolint:errorlint // bufio's own
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
@@ -120,8 +121,8 @@ func (p *proof) answer(c call, events map[string]written, syncs map[string][]cal
 
 // between reports whether a sync began after one line and ended before another.
 func between(syncs []call, after, before int) bool {
-	for i := len(syncs) - 1; i >= 0; i-- {
-		if s := syncs[i]; s.begun > after && s.end < before {
+	for _, sync := range slices.Backward(syncs) {
+		if s := sync; s.begun > after && s.end < before {
 			return true
 		} else if s.end <= after {
 			return false

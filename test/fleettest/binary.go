@@ -70,7 +70,7 @@ func compile(tags string) (string, error) {
 	if raceDetector {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "github.com/hookfleet/hookfleet/cmd/hookfleet")...).CombinedOutput() //nolint:gosec,noctx // our own arguments; a build ends
+	out, err := exec.Command("go", append(args, "github.com/hookfleet/hookfleet/cmd/hookfleet")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build hookfleet: %w\n%s", err, out)
 	}

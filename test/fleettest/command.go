@@ -22,7 +22,7 @@ func (s *Server) CLI(t testing.TB, stdin string, args ...string) *Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(t), args...) //nolint:gosec // what a test says
+	cmd := exec.CommandContext(ctx, Binary(t), args...)
 	cmd.Env = append(environment(), "HOOKFLEET_URL="+s.API, "HOOKFLEET_KEY="+s.Key)
 	cmd.Dir = t.TempDir()
 	cmd.Stdin = strings.NewReader(stdin)

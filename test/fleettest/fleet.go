@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,7 +82,7 @@ func (s *Server) Launch(t testing.TB) {
 	args = append(args, s.opts.Args...)
 	env := s.opts.Env
 	if s.opts.Key != "" {
-		env = append(env[:len(env):len(env)], "HOOKFLEET_OPERATOR_KEY="+s.opts.Key)
+		env = append(slices.Clip(env), "HOOKFLEET_OPERATOR_KEY="+s.opts.Key)
 	}
 	binary := s.opts.Binary
 	if binary == "" {

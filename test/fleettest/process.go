@@ -32,7 +32,7 @@ type Process struct {
 func Exec(t testing.TB, binary string, env []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{
-		cmd:   exec.Command(binary, args...), //nolint:gosec,noctx // what a test says; Cleanup ends it
+		cmd:   exec.Command(binary, args...),
 		lines: make(chan string, 1024),
 		done:  make(chan struct{}),
 	}
@@ -140,7 +140,7 @@ func (p *Process) Kill() {
 // drain reads on, so that it cannot be stuck in writing.
 func (p *Process) drain() {
 	p.wait.Go(func() {
-		for range p.lines { //nolint:revive // read and forgotten
+		for range p.lines {
 		}
 	})
 }

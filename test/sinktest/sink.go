@@ -78,7 +78,7 @@ func Raw(t testing.TB, talk func(net.Conn)) (url string) {
 				return
 			}
 			talking.Go(func() {
-				defer conn.Close() //nolint:errcheck // a test's connection
+				defer conn.Close()
 				talk(conn)
 			})
 		}
