@@ -44,6 +44,9 @@ func newFleet(nc *nats.Conn, js jetstream.JetStream, log zerolog.Logger, id stri
 func (f *fleet) run(ctx context.Context) error {
 	kv, err := f.js.KeyValue(ctx, stream.BucketWorkers)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // told to stop before it began
+		}
 		return fmt.Errorf("open bucket %s: %w", stream.BucketWorkers, err)
 	}
 	var watching sync.WaitGroup

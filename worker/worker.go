@@ -151,6 +151,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		return nil
 	}
 	if err := w.prepare(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // told to stop while preparing
+		}
 		return err
 	}
 	// What supports the deliveries ends after them.
@@ -203,6 +206,9 @@ func (w *Worker) prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
 	if err := w.ensureConsumers(ctx); err != nil {
+		return err
+	}
+	if err := w.dropLeftovers(ctx); err != nil {
 		return err
 	}
 	return w.readSettled(ctx)
