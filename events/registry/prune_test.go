@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"testing"
+)
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	js := fleet(t)
+	r := start(t, js)
+	ctx := t.Context()
+	put(t, r, toType(t, "a", "order"))
+	put(t, r, toType(t, "gone", "order"))
+	first := accept(t, js)
+	a := put(t, r, toType(t, "a", "refund"))
+	if err := r.Delete(ctx, "gone", 0); err != nil {
+		t.Fatal(err)
+	}
+	second := accept(t, js)
+
+	if err := r.Prune(ctx, first-1); err != nil {
+		t.Fatal(err)
+	}
+	wantMatches(t, r, "order", first, "a gone!")
+	if err := r.Prune(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	wantMatches(t, r, "order", first, "")
+	wantMatches(t, r, "refund", second, "a")
+	if len(r.aged) != 0 || r.items["gone"] != nil {
+		t.Errorf("left: %v", r.aged)
+	}
+	// Our bookkeeping does not show.
+	after, _ := r.Lookup("a")
+	if after.Revision != a.Revision || !after.UpdatedAt.Equal(a.UpdatedAt) {
+		t.Errorf("%+v became %+v", a, after)
+	}
+	b, _, err := r.Put(ctx, toType(t, "a", "order"), a.Revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Revision == a.Revision {
+		t.Error("a change kept the revision")
+	}
+}
+
+func TestPruneRemovesOldMarkers(t *testing.T) {
+	t.Parallel()
+	js := fleet(t)
+	r, other := start(t, js), start(t, js)
+	ctx := t.Context()
+	put(t, r, toType(t, "a", "order"))
+	if err := r.Delete(ctx, "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Fresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.subscriptions.markerMu.Lock()
+	m := r.subscriptions.markers["a"]
+	m.at = m.at.Add(-2 * markerAge)
+	r.subscriptions.markers["a"] = m
+	r.subscriptions.markerMu.Unlock()
+	if err := r.Prune(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(ctx, r.subscriptions.stream())
+	if err != nil || s.CachedInfo().State.Msgs != 0 {
+		t.Fatalf("%v, %v", s.CachedInfo().State, err)
+	}
+	// Neither Fresh nor a writer that still knows the marker minds.
+	if err := r.Fresh(ctx); err != nil {
+		t.Error(err)
+	}
+	put(t, other, toType(t, "a", "order"))
+}
