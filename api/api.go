@@ -23,6 +23,7 @@ type Config struct {
 	Listen         string // host:port; port 0 = any free one
 	MaxConnections int    // open connections at a time; more wait to be accepted
 	Version        string // of this build, for the OpenAPI document
+	StatusOnly     bool   // serve only what needs no key: health, readiness, metrics. For processes without the api role
 }
 
 // DefaultConfig returns the settings of API.md 1.
@@ -112,6 +113,9 @@ func New(deps Deps, cfg Config) (*API, error) {
 
 // table is every route there is.
 func (a *API) table() []route {
+	if a.cfg.StatusOnly {
+		return a.processRoutes()
+	}
 	var all []route
 	for _, group := range [][]route{
 		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.processRoutes(),

@@ -43,7 +43,9 @@ func (a *API) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return drain(ctx, server)
 	})
-	g.Go(func() error { return a.sweep(ctx) })
+	if !a.cfg.StatusOnly {
+		g.Go(func() error { return a.sweep(ctx) })
+	}
 	return g.Wait()
 }
 

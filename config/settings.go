@@ -44,7 +44,7 @@ var settings = []Setting{
 		into(text, func(c *Config) *string { return &c.Data })},
 	{"roles", "api,worker,scheduler", "list", "parts of the fleet to run in this process",
 		into(roles, func(c *Config) *[]Role { return &c.Roles })},
-	{"api.listen", "127.0.0.1:8080", "addr", "address of the HTTP API",
+	{"api.listen", "127.0.0.1:8080", "addr", "address of the HTTP API; a process without that role serves health and metrics there, if it is not the default",
 		into(text, func(c *Config) *string { return &c.API.Listen })},
 	{"api.publicurl", "", "url", "how partners reach the API, for handshake callbacks",
 		into(text, func(c *Config) *string { return &c.API.PublicURL })},

@@ -299,10 +299,34 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	return nil
 }
 
+// startStatus serves health and metrics of a process without the api role, where it was told an address to listen on:
+// the default is the API's, which may run on the same machine.
+func (f *fleet) startStatus(ctx context.Context) (err error) {
+	if f.cfg.API.Listen == config.Default().API.Listen {
+		return nil
+	}
+	cfg := api.DefaultConfig()
+	cfg.Listen, cfg.Version, cfg.StatusOnly = f.cfg.API.Listen, version(), true
+	f.api, err = api.New(api.Deps{
+		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
+		Storage: f.storage.Ratio,
+	}, cfg)
+	if err != nil {
+		return err
+	}
+	f.roles.run("status", f.api.Run)
+	select {
+	case <-f.api.Listening():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // startAPI starts ingest by HTTP and NATS, and the API.
 func (f *fleet) startAPI(ctx context.Context) (err error) {
 	if !f.cfg.Has(config.RoleAPI) {
-		return nil
+		return f.startStatus(ctx)
 	}
 	writer := stream.NewWriter(f.front, f.syncer())
 	if f.broker == nil && f.cfg.NATS.Replicas > 1 {

@@ -87,7 +87,11 @@ func newLogger(c config.Log, w io.Writer) zerolog.Logger {
 func (f *fleet) readyLine() string {
 	parts := []string{"hookfleet is ready: roles " + joinRoles(f.cfg.Roles)}
 	if f.api != nil {
-		parts = append(parts, "api http://"+f.api.Addr().String())
+		name := "api"
+		if !f.cfg.Has(config.RoleAPI) {
+			name = "status"
+		}
+		parts = append(parts, name+" http://"+f.api.Addr().String())
 	}
 	if f.broker != nil {
 		parts = append(parts, "nats "+cmp.Or(f.broker.ClientURL(), "in process"))
