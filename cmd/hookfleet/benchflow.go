@@ -53,6 +53,7 @@ func (b *bench) ingest(ctx context.Context, conns, batch int, what string) error
 	}
 	defer s.end()
 	load := s.load(conns, batch)
+	defer s.profile(ctx, fmt.Sprintf("ingest-%dx%d", conns, batch), load.lasting)()
 	before := s.mark(ctx)
 	ledger, err := load.send(ctx)
 	if err != nil {
