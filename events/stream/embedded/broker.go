@@ -46,6 +46,13 @@ const startTimeout = 5 * time.Minute
 // roomInterval is how often a broker that failed to write looks whether there is room again.
 const roomInterval = time.Second
 
+// endTimeout bounds the shutdown of the server, which takes a second at most when it is well.
+const endTimeout = 10 * time.Second
+
+// ErrStuck says that the server did not shut down, and still has the store. Only the end of the process helps, and its
+// start by whoever supervises it. Run returns it.
+var ErrStuck = errors.New("the broker does not end")
+
 // Config says where the broker stores and who may connect.
 type Config struct {
 	Dir      string // the store
@@ -153,13 +160,21 @@ func (b *Broker) writeFailed() {
 	}
 }
 
-// Run runs the server until ctx ends, and returns when it has shut down.
+// Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
 	held, err := lock(b.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
-	defer func() { _ = held.Close() }() // which unlocks it; nothing was written
+	err = b.serve(ctx)
+	if !errors.Is(err, ErrStuck) {
+		_ = held.Close() // which unlocks it; nothing was written
+	}
+	return err
+}
+
+// serve runs one server after the other.
+func (b *Broker) serve(ctx context.Context) error {
 	for first := true; ; first = false {
 		s, err := b.start()
 		if err != nil {
@@ -171,12 +186,30 @@ func (b *Broker) Run(ctx context.Context) error {
 			close(b.ready)
 		}
 		again := b.watch(ctx)
-		s.Shutdown()
-		s.WaitForShutdown()
-		if !again {
-			return nil
+		if err := b.end(s); err != nil || !again {
+			return err
 		}
 		b.log.Warn().Msg("broker restarts: it stopped storing and there is room again")
+	}
+}
+
+// end shuts the server down. One that cannot write may have locked itself up, as v2.15.2 does when it purges a stream on
+// a full disk: then it is left behind, because nothing ends it but the end of the process, which Run's error leads to.
+func (b *Broker) end(s *server.Server) error {
+	ended := make(chan struct{})
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		close(ended)
+	})
+	timeout := time.NewTimer(endTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timeout.C:
+		return ErrStuck
 	}
 }
 
