@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hookfleet/hookfleet/test/fleettest"
 )
@@ -144,4 +145,27 @@ func testMetrics(t *testing.T, s *fleettest.Server) {
 		}
 		return len(missing) == 0, missing
 	})
+}
+
+// TestTerminatedWhileStarting: SIGTERM at any moment of a start ends it in order.
+func TestTerminatedWhileStarting(t *testing.T) {
+	t.Parallel()
+	s := fleettest.New(t, fleettest.Options{Args: []string{"--log-level", "debug"}})
+	for round := range 12 {
+		s.Launch(t)
+		moment := time.NewTimer(time.Duration(round) * 40 * time.Millisecond)
+		select {
+		case <-moment.C:
+		case <-s.Done():
+		}
+		code := s.Stop(t)
+		if code == -1 && s.Log() == "" {
+			continue // it had not come to listen for signals
+		}
+		if code != 0 {
+			t.Errorf("round %d: exit code %d, its log:\n%s", round, code, s.Log())
+		}
+	}
+	s.Start(t)
+	s.MustStop(t)
 }

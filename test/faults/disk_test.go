@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,7 +32,11 @@ func inNamespaces(t *testing.T) bool {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "-rm", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
+	args := []string{"-rm", os.Args[0], "-test.run", "^" + t.Name() + "$", "-test.v", "-test.count=1"}
+	if flag.Lookup("test.artifacts").Value.String() == "true" {
+		args = append(args, "-test.artifacts", "-test.outputdir", t.ArtifactDir())
+	}
+	cmd := exec.CommandContext(ctx, "unshare", args...) //nolint:gosec // ourselves
 	cmd.Env = append(os.Environ(), envBinary+"="+fleettest.Binary(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
@@ -160,7 +165,7 @@ func TestFullStore(t *testing.T) {
 }
 
 // TestFullDisk: a disk that somebody else fills stops the broker. It says so, loses nothing, and is started again when
-// there is room.
+// there is room; where the server has locked itself up, by whoever supervises the process, which ends.
 func TestFullDisk(t *testing.T) {
 	c := newCampaign(t)
 	if !inNamespaces(t) {
@@ -178,7 +183,7 @@ func TestFullDisk(t *testing.T) {
 		// What was in flight when the store failed cannot be recorded, and comes again.
 		c.kills = append(c.kills, Kill{At: time.Now(), InFlight: concurrency})
 		d.clear()
-		c.watch(s, "there is room again", func(ready bool, _ string) bool { return ready })
+		c.recover(s)
 		if err := os.WriteFile(d.ballast, make([]byte, 1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -187,6 +192,29 @@ func TestFullDisk(t *testing.T) {
 	c.awaitAccepted(accepted + 300)
 	c.finish(s)
 	s.MustStop(t)
+}
+
+// recover waits until s is ready again, and starts it when it has ended.
+func (c *campaign) recover(s *fleettest.Server) {
+	c.t.Helper()
+	fleettest.Eventually(c.t, "there is room again", func() (bool, any) {
+		r, err := s.Client().Call(c.t.Context(), http.MethodGet, "/readyz", nil, nil)
+		if err == nil {
+			return r.Status == http.StatusOK, string(r.Body)
+		}
+		select {
+		case <-s.Done():
+			c.t.Logf("the process ended with %d, its last word: %s", s.Exit(c.t), lastLine(s.Log()))
+			s.Start(c.t)
+		default:
+		}
+		return false, err
+	})
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // watch waits for the readiness of s to be as holds says.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,13 +55,36 @@ func Exec(t testing.TB, binary string, env []string, args ...string) *Process {
 		close(p.done)
 	})
 	t.Cleanup(func() {
+		end := tail(p.Log(), 30)
+		if t.Failed() {
+			p.dump()
+		}
 		p.Kill()
 		p.wait.Wait()
 		if t.Failed() {
-			t.Logf("%s %s\n%s", p.cmd.Path, strings.Join(args, " "), tail(p.Log(), 60))
+			t.Logf("%s %s\nall of its log: %s (kept with -artifacts)\n%s", p.cmd.Path, strings.Join(args, " "), p.keepLog(t), end)
 		}
 	})
 	return p
+}
+
+// dump lets it write its goroutines into its log, for whoever looks for the reason of a failure.
+func (p *Process) dump() {
+	p.Signal(syscall.SIGQUIT)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second): // it is no Go program, or past that
+	}
+}
+
+// keepLog writes the whole log to a file.
+func (p *Process) keepLog(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.ArtifactDir(), fmt.Sprintf("%d.log", p.PID()))
+	if err := os.WriteFile(path, []byte(p.Log()), 0o600); err != nil {
+		t.Log(err)
+	}
+	return path
 }
 
 // environment is ours without what the fleet would read.
