@@ -116,5 +116,14 @@ func (e *Event) Attributes() iter.Seq[Attribute] {
 // The caller must not change them.
 func (e *Event) Data() ([]byte, DataKind) { return e.data, e.kind }
 
+// Structured returns the event in structured mode: the very bytes it came in, or what AppendStructured makes of a binary
+// one. The caller must not change them.
+func (e *Event) Structured() []byte {
+	if e.text != nil {
+		return e.text
+	}
+	return e.AppendStructured(nil)
+}
+
 // IsStructured reports whether the event came in structured mode.
 func (e *Event) IsStructured() bool { return e.text != nil }

@@ -62,7 +62,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
 func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	switch {
-	case d.entry == nil || d.ReplayOf == "" && d.Event.Sequence <= d.entry.Since:
+	case d.entry == nil || !d.entry.Owns(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
 	case w.cancels.has(d.ID):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}

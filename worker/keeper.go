@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -20,30 +19,35 @@ const (
 type keeper struct {
 	nc *nats.Conn
 
-	mu  sync.Mutex
-	old list.List // of *kept, oldest first
+	mu   sync.Mutex
+	ring kept // of all, the oldest after it
 }
 
 type kept struct {
-	reply string
-	since time.Time
-	place *list.Element
+	reply        string
+	since        time.Time
+	older, newer *kept
 }
 
-func newKeeper(nc *nats.Conn) *keeper { return &keeper{nc: nc} }
+func newKeeper(nc *nats.Conn) *keeper {
+	k := &keeper{nc: nc}
+	k.ring.older, k.ring.newer = &k.ring, &k.ring
+	return k
+}
 
 // add keeps a message alive until remove.
 func (k *keeper) add(reply string) *kept {
 	m := &kept{reply: reply, since: time.Now()}
 	k.mu.Lock()
-	m.place = k.old.PushBack(m)
+	m.older, m.newer = k.ring.older, &k.ring
+	m.older.newer, k.ring.older = m, m
 	k.mu.Unlock()
 	return m
 }
 
 func (k *keeper) remove(m *kept) {
 	k.mu.Lock()
-	k.old.Remove(m.place)
+	m.older.newer, m.newer.older = m.newer, m.older
 	k.mu.Unlock()
 }
 
@@ -70,11 +74,7 @@ func (k *keeper) aged(before time.Time) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var replies []string
-	for e := k.old.Front(); e != nil; e = e.Next() {
-		m, ok := e.Value.(*kept)
-		if !ok || m.since.After(before) {
-			break
-		}
+	for m := k.ring.newer; m != &k.ring && !m.since.After(before); m = m.newer {
 		replies = append(replies, m.reply)
 	}
 	return replies

@@ -249,7 +249,13 @@ type delivered struct {
 
 // parseDelivered reads $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<times>.<sequence>.<consumer sequence>.<time>.<pending>[.<random>].
 func parseDelivered(reply string) (d delivered, ok bool) {
-	tokens := strings.Split(reply, ".")
+	var room [16]string // one per delivery: no allocation for it
+	tokens := room[:0]
+	for rest, more := reply, true; more && len(tokens) < len(room); {
+		var token string
+		token, rest, more = strings.Cut(rest, ".")
+		tokens = append(tokens, token)
+	}
 	at := 4
 	if len(tokens) >= 11 {
 		at = 6

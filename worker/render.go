@@ -76,7 +76,7 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 // receivers compare the timestamp with their clock (SW-3).
 func (p *plan) render(d *delivery, now time.Time) *egress.Request {
 	sub := p.entry.Subscription
-	body := d.event.AppendStructured(nil)
+	body := d.event.Structured()
 	id := d.event.WebhookID(sub.ID)
 	unix := now.Unix()
 	values := []string{structuredType, id, strconv.FormatInt(unix, 10), ""}

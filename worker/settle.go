@@ -13,7 +13,7 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// settleTimeout bounds one write of settling, also when we are told to stop meanwhile: what was sent must be recorded.
+// settleTimeout bounds a request to the broker that no writer bounds.
 const settleTimeout = 10 * time.Second
 
 // errReturned says that a delivery was handed back uncounted; its message must not be acknowledged.
@@ -26,8 +26,8 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	if v.Outcome == events.Returned {
 		return errReturned
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
+	// What was sent must be recorded, also when we are told to stop meanwhile. The writers answer within their own time.
+	ctx = context.WithoutCancel(ctx)
 	w.metrics.settled(d, v, attempt)
 	w.report(d, v, attempt)
 	w.judgeSink(ctx, d, v, attempt)

@@ -53,7 +53,6 @@ taken, attempts in flight end or are handed back, and the exit code is 0 within 
 
 // runServe runs the roles of cfg until ctx ends, drains, and gives nil when that was in order.
 func runServe(ctx context.Context, cfg *config.Config, o serveOptions) error {
-	defer carryBallast()()
 	log := newLogger(cfg.Log, o.stderr)
 	for _, name := range o.unknownEnv {
 		log.Warn().Str("variable", name).Msg("environment variable is no setting of ours")
