@@ -8,10 +8,19 @@ import (
 	"time"
 )
 
-// Kill is the violent end of something that sends.
+// Kill is the violent end of something that sends, or a time in which what it sent could not be recorded.
 type Kill struct {
 	At       time.Time
-	InFlight int // at most so many attempts were in flight
+	Until    time.Time // zero = it was a moment
+	InFlight int       // at most so many attempts were in flight, in all
+}
+
+// end is the last moment of k.
+func (k *Kill) end() time.Time {
+	if k.Until.IsZero() {
+		return k.At
+	}
+	return k.Until
 }
 
 // How near to a kill a first request must be for its repetition to be explained by it: the attempt was still in flight,
@@ -109,7 +118,7 @@ func (c *check) delivery(a *Accepted, sink string) {
 // explain finds the kill at which the first request was in flight, and after which it came again.
 func (c *check) explain(name string, first, again *Received) {
 	for i, k := range c.kills {
-		if first.At.Before(k.At.Add(flightAfter)) && first.At.After(k.At.Add(-flightBefore)) && again.At.After(k.At) {
+		if first.At.Before(k.end().Add(flightAfter)) && first.At.After(k.At.Add(-flightBefore)) && again.At.After(k.At) {
 			c.v.PerKill[i]++
 			return
 		}

@@ -17,6 +17,9 @@ import (
 	"github.com/hookfleet/hookfleet/test/fleettest"
 )
 
+// ackWait is after what time a worker's message that was not acknowledged comes again, at least.
+const ackWait = 4 * time.Second
+
 // envBinary is the fleet's binary in a test process that runs in name spaces of its own.
 const envBinary = "HOOKFLEET_FAULTS_BINARY"
 
@@ -178,12 +181,14 @@ func TestFullDisk(t *testing.T) {
 	for range c.pick(1, 5) {
 		accepted, _, _ := c.ledger.Counts()
 		c.awaitAccepted(accepted + 300)
+		full := time.Now()
 		d.fill()
 		c.watch(s, "the disk is full and it says so", func(ready bool, why string) bool { return !ready && why != "" })
-		// What was in flight when the store failed cannot be recorded, and comes again.
-		c.kills = append(c.kills, Kill{At: time.Now(), InFlight: concurrency})
 		d.clear()
 		c.recover(s)
+		// What is sent while the store fails cannot be recorded, and comes again after each AckWait.
+		again := 1 + int(time.Since(full)/ackWait)
+		c.kills = append(c.kills, Kill{At: full, Until: time.Now(), InFlight: again * concurrency})
 		if err := os.WriteFile(d.ballast, make([]byte, 1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
