@@ -20,11 +20,9 @@ import (
 
 // Bounds of a load.
 const (
-	benchDial = 10 * time.Second // to connect; answers are waited for as long as the scenario may take
-	// benchRefusals is how many requests may be refused before a load gives up: the goals are for what is accepted.
-	benchRefusals = 100
-	benchPause    = 50 * time.Millisecond // after a refusal
-	backlogLook   = time.Millisecond      // how often a connection looks whether the backlog has shrunk
+	benchDial   = 10 * time.Second      // to connect; answers are waited for as long as the scenario may take
+	benchPause  = 50 * time.Millisecond // after a request that was not accepted, and may be the next time
+	backlogLook = time.Millisecond      // how often a connection looks whether the backlog has shrunk
 )
 
 // benchLoad publishes events, or posts them to the sink, over a fixed number of connections.
@@ -114,11 +112,12 @@ func (l *benchLoad) connection(ctx context.Context, target *url.URL, ledger *ben
 				}
 				break
 			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			if l.refused.Add(1) > benchRefusals || !waitFor(ctx, benchPause) {
+			if errors.Is(err, errRefused) {
 				return err
+			}
+			l.refused.Add(1)
+			if !waitFor(ctx, benchPause) || l.over() {
+				return nil // who asked for a number of events sees that some are not accepted
 			}
 		}
 	}
@@ -195,6 +194,19 @@ func (c *benchConn) close() {
 	c.transport.CloseIdleConnections()
 }
 
+// errRefused says that the same request will be refused again.
+var errRefused = errors.New("refused")
+
+// unaccepted is the error of an answer that is no 2xx.
+func unaccepted(resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxShown))
+	err = errors.Join(fmt.Errorf("%s: %s", resp.Status, text), err)
+	if resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return err
+}
+
 // post sends one request, and says when it did and when the answer had come whole, in Unix nanoseconds.
 func (c *benchConn) post(b *benchBatch) (sent, answered int64, err error) {
 	c.body.Reset(b.body)
@@ -207,8 +219,7 @@ func (c *benchConn) post(b *benchBatch) (sent, answered int64, err error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		text, err := io.ReadAll(io.LimitReader(resp.Body, maxShown))
-		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, errors.Join(fmt.Errorf("%s: %s", resp.Status, text), err))
+		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, unaccepted(resp))
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, err)
