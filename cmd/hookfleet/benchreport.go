@@ -44,7 +44,7 @@ type goal struct {
 	atMost        bool
 }
 
-// The goals that the project set itself (docs/performance).
+// The goals that the project set itself, for two cores with everything on one machine.
 var (
 	goalSingle  = goal{required: 0.22, aim: 0.35}
 	goalBulk    = goal{required: 0.40, aim: 0.60}
