@@ -30,7 +30,7 @@ func (w *Worker) dropLeftovers(ctx context.Context) error {
 	for _, n := range info.State.Subjects {
 		there += n
 	}
-	if there <= state.NumPending+uint64(state.NumAckPending) || state.AckFloor.Stream == 0 { //nolint:gosec // a count
+	if there <= state.NumPending+uint64(state.NumAckPending) || state.AckFloor.Stream == 0 {
 		return nil // purging looks through the whole stream, which may be large
 	}
 	err = s.Purge(ctx, jetstream.WithPurgeSubject(stream.SubjectDue+">"), jetstream.WithPurgeSequence(state.AckFloor.Stream+1))

@@ -39,7 +39,7 @@ func inNamespaces(t *testing.T) bool {
 	if flag.Lookup("test.artifacts").Value.String() == "true" {
 		args = append(args, "-test.artifacts", "-test.outputdir", t.ArtifactDir())
 	}
-	cmd := exec.CommandContext(ctx, "unshare", args...) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, "unshare", args...)
 	cmd.Env = append(os.Environ(), envBinary+"="+fleettest.Binary(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
