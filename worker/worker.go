@@ -105,6 +105,7 @@ type Worker struct {
 
 	stop   atomic.Bool
 	loaded atomic.Bool
+	before atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
 }
 
 // New makes a worker. It starts nothing.
@@ -208,10 +209,11 @@ func (w *Worker) prepare(ctx context.Context) error {
 	if err := w.ensureConsumers(ctx); err != nil {
 		return err
 	}
-	if err := w.dropLeftovers(ctx); err != nil {
+	if err := w.readSettled(ctx); err != nil {
 		return err
 	}
-	return w.readSettled(ctx)
+	w.lookForLeftovers(ctx)
+	return nil
 }
 
 func (w *Worker) ensureConsumers(ctx context.Context) error {
@@ -250,6 +252,8 @@ func (w *Worker) readSettled(ctx context.Context) error {
 				return err
 			}
 			oldest = earlier(oldest, at)
+		case name == stream.Retries:
+			w.before.Store(state.LastSeq)
 		}
 		w.settled.fence(name, state.LastSeq)
 	}
@@ -312,6 +316,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			w.settled.shrink(now)
+			w.lookForLeftovers(ctx)
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
