@@ -1,14 +1,19 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/test/fleettest"
 )
 
@@ -132,9 +137,45 @@ func (c *campaign) finish(s *fleettest.Server) *Verdict {
 // nothingWaits waits until the fleet says that all deliveries have ended.
 func (c *campaign) nothingWaits(s *fleettest.Server) {
 	c.t.Helper()
+	js := broker(c.t, s)
 	for _, id := range []string{"all", "both"} {
-		s.Client().AwaitSubscription(c.t, id, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+		fleettest.Eventually(c.t, "subscription "+id+" has nothing waiting", func() (bool, any) {
+			n := s.Client().Subscription(c.t, id).Status.Waiting
+			return n == 0, fmt.Sprintf("%d wait; %s", n, whatWaits(c.t.Context(), js))
+		})
 	}
+}
+
+// whatWaits is where deliveries wait in the broker, for whoever looks for the reason of a failure.
+func whatWaits(ctx context.Context, js jetstream.JetStream) string {
+	var b strings.Builder
+	for _, name := range []string{stream.Events, stream.Retries, stream.HeldName} {
+		st, err := js.Stream(ctx, name)
+		if err != nil {
+			return err.Error()
+		}
+		info, err := st.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return err.Error()
+		}
+		fmt.Fprintf(&b, "%s %d to %d", name, info.State.FirstSeq, info.State.LastSeq)
+		for c := range st.ListConsumers(ctx).Info() {
+			fmt.Fprintf(&b, ", %s floor %d delivered %d pending %d+%d", c.Name, c.AckFloor.Stream, c.Delivered.Stream, c.NumPending, c.NumAckPending)
+		}
+		if name == stream.Events {
+			b.WriteString("; ")
+			continue
+		}
+		for subject := range info.State.Subjects {
+			m, err := st.GetLastMsgForSubject(ctx, subject)
+			if err != nil {
+				return err.Error()
+			}
+			fmt.Fprintf(&b, ", %d %s %v", m.Sequence, subject, m.Header)
+		}
+		b.WriteString("; ")
+	}
+	return b.String()
 }
 
 // drained waits until everything accepted has come, or nothing comes any more.
