@@ -117,7 +117,7 @@ func (w *Worker) patience(d *delivery) time.Duration {
 	if d.lane == w.held {
 		return drainPatience
 	}
-	return d.lane.patience()
+	return maxWait
 }
 
 // notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.

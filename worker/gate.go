@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// How long a delivery may wait in a worker for its sink's turn before it goes to HELD. The longer it waits the longer it
-// keeps a slot from others; the shorter, the more often a busy but healthy sink's deliveries take the long way.
+// When a delivery goes to HELD instead of waiting in a worker for its sink's turn. The longer it waits the longer it keeps
+// a place in hand from others; the shorter, the more often the deliveries of a busy but healthy sink take the long way,
+// which costs three times as much.
 const (
-	waitWhenBusy = 100 * time.Millisecond // few slots are free
-	waitWhenFree = time.Second            // all slots are free
+	maxWait    = time.Second            // the queue before it takes longer
+	maxSilence = 500 * time.Millisecond // the sink has all it may have and answers nothing
 )
 
 // serviceWeight is the weight of the newest exchange in a sink's mean service time.
@@ -72,7 +73,8 @@ func (g *gate) acquire(ctx context.Context, limit int, patience time.Duration) b
 func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.limit <= 0 || g.expect(now) > patience {
+	// The patient wait for whatever comes: they are held already.
+	if g.limit <= 0 || patience <= maxWait && (g.expected() > patience || now.Sub(g.progress) > maxSilence) {
 		return nil, false
 	}
 	w := &waiter{granted: make(chan struct{})}
@@ -83,11 +85,10 @@ func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
 	return w, true
 }
 
-// expect is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
-// exchange takes, or as long as the sink has been silent.
-func (g *gate) expect(now time.Time) time.Duration {
-	rounds := len(g.waiting)/g.limit + 1
-	return time.Duration(rounds) * max(g.service, now.Sub(g.progress))
+// expected is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
+// exchange takes.
+func (g *gate) expected() time.Duration {
+	return time.Duration(len(g.waiting)/g.limit+1) * g.service
 }
 
 // leave gives up waiting. It returns true when the permit came all the same.
@@ -200,12 +201,6 @@ func (g *gates) forget(subscription string) {
 	if one, ok := g.all[subscription]; ok && one.idle() {
 		delete(g.all, subscription)
 	}
-}
-
-// patience is how long a delivery may wait for its sink's turn when so many of the slots are free.
-func patience(free, slots int) time.Duration {
-	share := float64(max(free, 0)) / float64(max(slots, 1))
-	return max(waitWhenBusy, time.Duration(share*float64(waitWhenFree)))
 }
 
 // share is the part of a fleet-wide limit that the worker of this rank (from 0) has among n: at least one for as many

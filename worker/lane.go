@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"time"
 
 	"github.com/hookfleet/hookfleet/events/stream"
 )
@@ -57,9 +56,6 @@ func (l *lane) limit(own int) int {
 	}
 	return min(own, max(1, greed*(cap(l.slots)-len(l.slots))))
 }
-
-// patience is how long a delivery of this lane may wait for its sink's turn.
-func (l *lane) patience() time.Duration { return patience(cap(l.hands)-len(l.hands), cap(l.hands)) }
 
 // saturation is the part of the slots that is in use, 0 to 1.
 func (l *lane) saturation() float64 { return float64(len(l.slots)) / float64(cap(l.slots)) }
