@@ -33,7 +33,7 @@ func (s *Scheduler) trim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trim events: %w", err)
 	}
-	if keep := keepFrom(first, floor, young, s.Storage.Ratio()); keep > first {
+	if keep := keepFrom(first, floor, young, s.Storage.Ratio()); keep > first && !s.Storage.Exhausted() {
 		if err := s.purge(ctx, keep); err != nil {
 			return fmt.Errorf("trim events below %d: %w", keep, err)
 		}

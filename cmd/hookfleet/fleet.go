@@ -93,6 +93,7 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	f.broker, err = embedded.New(embedded.Config{
 		Dir: f.storeDir(), Listen: f.cfg.NATS.Listen, Sync: f.cfg.NATS.Sync,
 		Authenticate: f.natsPermissions, HasRoom: func() bool { return f.storage.Ratio() < roomRatio },
+		Full: f.storage.Exhausted,
 	}, f.log)
 	if err != nil {
 		return err

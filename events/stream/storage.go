@@ -25,6 +25,8 @@ const (
 	storageStop = 0.90
 	// storageReserve is what stays free on a small disk: the broker's state files, written anew before the old are gone.
 	storageReserve = 4 << 20
+	// storageExhausted is what is free when the broker itself cannot go on: it writes what it deletes, too.
+	storageExhausted = 256 << 10
 	// storageLook: at 500 MB/s, faster than any broker stores, 125 MB pass between two looks, and Admit counts those.
 	storageLook = 250 * time.Millisecond
 	// accountLook is the same for a cluster, where a look is two requests.
@@ -122,6 +124,15 @@ func (s *Storage) Ratio() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.room.ratio()
+}
+
+// Exhausted reports whether the disk is full, by whatever else is on it. The broker must then be left alone: v2.15.2 locks
+// itself up when it purges a stream and cannot write that down.
+func (s *Storage) Exhausted() bool {
+	s.lookIfOld()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disk != nil && s.room.capacity > 0 && s.room.capacity-s.room.used < storageExhausted
 }
 
 // Admit counts n bytes that are to be stored, or returns ErrStorageFull: it counts what was admitted since the last

@@ -61,6 +61,8 @@ type Config struct {
 	MaxStore int64  // bytes of the store; 0 = what the disk has
 	// Authenticate says what a client that showed this token (or user name) may do. nil refuses all but ourselves.
 	Authenticate func(token string) (Permissions, bool)
+	// Full says that the disk is full, which stops the server whether or not it says so. nil = its log is all there is.
+	Full func() bool
 	// HasRoom says whether a broker that stopped storing because the disk was full may be started again.
 	HasRoom func() bool
 }
@@ -78,7 +80,6 @@ type Broker struct {
 	token   string // of our own connections
 	current atomic.Pointer[server.Server]
 	ready   chan struct{}
-	broken  chan struct{} // holds one word that a write failed
 	failed  atomic.Bool
 	syncer  *syncer
 }
@@ -96,7 +97,7 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 		}
 	}
 	b := &Broker{
-		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}), broken: make(chan struct{}, 1),
+		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}),
 		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
 	return b, nil
@@ -152,13 +153,7 @@ func (b *Broker) Sync(streams ...string) error {
 func (b *Broker) Failed() bool { return b.failed.Load() }
 
 // writeFailed is called by the server's log, the only place where it says so.
-func (b *Broker) writeFailed() {
-	b.failed.Store(true)
-	select {
-	case b.broken <- struct{}{}:
-	default:
-	}
-}
+func (b *Broker) writeFailed() { b.failed.Store(true) }
 
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
@@ -213,13 +208,9 @@ func (b *Broker) end(s *server.Server) error {
 	}
 }
 
-// watch waits for the end, or for a server that failed to write and has room again; then it returns true.
+// watch waits for the end, or for a server that failed to write, or could not have, and has room again; then it returns
+// true.
 func (b *Broker) watch(ctx context.Context) (again bool) {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-b.broken:
-	}
 	look := time.NewTicker(roomInterval)
 	defer look.Stop()
 	for {
@@ -227,7 +218,12 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 		case <-ctx.Done():
 			return false
 		case <-look.C:
-			if b.cfg.HasRoom == nil || b.cfg.HasRoom() {
+			switch {
+			case b.cfg.Full != nil && b.cfg.Full():
+				if !b.failed.Swap(true) {
+					b.log.Error().Msg("the disk is full; the broker is restarted when there is room")
+				}
+			case b.failed.Load() && (b.cfg.HasRoom == nil || b.cfg.HasRoom()):
 				return true
 			}
 		}
