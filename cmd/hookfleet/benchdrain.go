@@ -129,6 +129,7 @@ func (s *benchStage) reportDrain(ctx context.Context, what string, l *benchLedge
 	s.report.add(what+", to raw POST", rate/raw.rate, "ratio", goalBulk)
 	s.report.add(what+", start of the process to first arrival", time.Unix(0, first).Sub(start).Seconds(), "s", noGoal)
 	s.report.add(what+", fleet CPU", micros(spent.fleet)/n, "µs/delivery", goalCPU)
+	s.report.addOthers(what, spent, before.at)
 	s.report.add(what+", peak memory", spent.peak/(1<<20), "MiB", noGoal)
 	got.complain(s.report, what)
 	return nil

@@ -194,11 +194,16 @@ func (r *benchReport) addFlow(f *benchFlow, load *benchLoad, raw rawRate, got *b
 	return rate / raw.rate
 }
 
+// addOthers reports how much of the machine none of ours used.
+func (r *benchReport) addOthers(what string, spent benchMark, start time.Time) {
+	r.add(what+", CPU used by others", spent.others(start)*float64(runtime.NumCPU()), "cores", noGoal)
+}
+
 // addSurroundings reports what the load and the sink used, and notes who else was busy.
 func (r *benchReport) addSurroundings(what string, spent benchMark, start time.Time, load *benchLoad) {
 	cores := func(d time.Duration) float64 { return d.Seconds() / spent.at.Sub(start).Seconds() }
 	r.note("%s: cores used: fleet %s, sink %s, load %s", what, number(cores(spent.fleet)), number(cores(spent.sink)), number(cores(spent.self)))
-	r.add(what+", CPU used by others", spent.others(start)*float64(runtime.NumCPU()), "cores", noGoal)
+	r.addOthers(what, spent, start)
 	if n := load.refused.Load(); n > 0 {
 		r.note("%s: %d requests were refused and sent again", what, n)
 	}

@@ -23,10 +23,12 @@ func (b *bench) gentle(ctx context.Context) error {
 		return err
 	}
 	defer s.end()
+	before := s.mark(ctx)
 	got, err := s.paced(ctx, gentleRate, b.scale.gentle, 1, nil)
 	if err != nil {
 		return err
 	}
+	b.report.addOthers("100/s", before.since(s.mark(ctx)), before.at)
 	b.report.addLatency("accept to arrival,", got.fromAccept, goalMedian, goalTail)
 	b.report.addLatency("request to arrival,", got.fromSend, goalMedian, goalTail) // more than is asked for
 	got.complain(b.report, "100/s")
@@ -47,7 +49,9 @@ func (b *bench) hanging(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		before := s.mark(ctx)
 		got, err := s.paced(ctx, hangingRate, b.scale.hanging, hangingOf, answers)
+		b.report.addOthers(what, before.since(s.mark(ctx)), before.at)
 		s.end()
 		if err != nil {
 			return err
@@ -57,7 +61,9 @@ func (b *bench) hanging(ctx context.Context) error {
 		got.complain(b.report, what)
 		tails = append(tails, quantile(got.fromAccept, 0.99), quantile(got.fromSend, 0.99)) // sorted by now
 	}
-	b.report.add("the nine's p99 from accept, with one that hangs to without", tails[2]/tails[0], "ratio", goalHanging)
+	// From accept, most times are 0, because the sink has the event before its publisher has the answer: a ratio of what
+	// little is left says nothing. The goal is for the whole way.
+	b.report.add("the nine's p99 from accept, with one that hangs to without", tails[2]/tails[0], "ratio", noGoal)
 	b.report.add("the nine's p99 from request, with one that hangs to without", tails[3]/tails[1], "ratio", goalHanging)
 	return nil
 }

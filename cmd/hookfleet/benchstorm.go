@@ -107,6 +107,7 @@ func (s *benchStage) reportStorm(ctx context.Context, due time.Time, before benc
 	s.report.add("due to the last arrival", all, "s", goalStorm)
 	s.report.add("retries", float64(len(late))/all, "/s", noGoal)
 	s.report.add("fleet CPU", micros(spent.fleet)/float64(len(late)), "µs/retry", noGoal)
+	s.report.addOthers("retries", spent, before.at)
 	s.report.add("peak memory", spent.peak/(1<<20), "MiB", noGoal)
 	return nil
 }
