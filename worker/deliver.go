@@ -19,6 +19,7 @@ type delivery struct {
 	event *events.Event
 	entry *registry.Entry // as it is now; nil = the subscription is gone
 	lane  *lane
+	slot  bool // it has one of the lane's, until it is settled
 }
 
 // number is the next attempt's.
@@ -43,11 +44,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if g == nil {
 		return verdict, nil
 	}
-	d.lane.slots <- struct{}{} // frees up within a timeout: only sends have slots
-	start := time.Now()
-	answer := w.send(ctx, plan.render(d, start))
-	took := time.Since(start)
-	<-d.lane.slots
+	answer, start, took := w.exchange(ctx, d, plan, g)
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
@@ -144,6 +141,24 @@ func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 	default:
 		return events.ReasonNone, false
 	}
+}
+
+// exchange sends the request in a slot of the lane, which the delivery keeps until it is settled: so what a kill may
+// repeat, sent and not recorded, is never more than the slots.
+func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a answer, start time.Time, took time.Duration) {
+	d.lane.slots <- struct{}{} // frees up within a timeout
+	d.slot = true
+	sent := false
+	defer func() {
+		if !sent { // a panic
+			g.giveBack()
+		}
+	}()
+	start = time.Now()
+	a = w.send(ctx, p.render(d, start))
+	took = time.Since(start)
+	sent = true
+	return a, start, took
 }
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {

@@ -114,7 +114,11 @@ func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered,
 		}
 	}
 	verdict, attempt := w.deliver(ctx, turn, d)
-	return w.settle(ctx, d, verdict, attempt)
+	err := w.settle(ctx, d, verdict, attempt)
+	if d.slot {
+		<-d.lane.slots
+	}
+	return err
 }
 
 // tenantOf is the tenant of a subject hookfleet.events.<tenant>.<type…>.

@@ -114,6 +114,7 @@ func joinRoles(roles []config.Role) string {
 
 // run starts the fleet's parts from the bottom up, and ends them from the top down.
 func (f *fleet) run(ctx context.Context, ready func()) (err error) {
+	told := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	fail := func(err error) { cancel(err) }
@@ -125,8 +126,8 @@ func (f *fleet) run(ctx context.Context, ready func()) (err error) {
 		f.log.Info().Msg("hookfleet has stopped")
 	}()
 	if err := f.start(ctx); err != nil {
-		if ctx.Err() != nil && context.Cause(ctx) == context.Canceled { //nolint:errorlint // the signal's own cancel, not one that is wrapped
-			return nil // told to stop while starting
+		if told.Err() != nil {
+			return nil //nolint:nilerr // told to stop while starting; what failed by itself is joined above
 		}
 		return err
 	}
