@@ -115,13 +115,22 @@ func (c *check) delivery(a *Accepted, sink string) {
 	}
 }
 
-// explain finds the kill at which the first request was in flight, and after which it came again.
+// explain finds the kill at which the first request was in flight, and after which it came again: the nearest one, of those
+// that have not explained all that was in flight yet. Kills that follow each other closely may all explain a request.
 func (c *check) explain(name string, first, again *Received) {
+	best, bestFree, bestAway := -1, false, time.Duration(0)
 	for i, k := range c.kills {
-		if first.At.Before(k.end().Add(flightAfter)) && first.At.After(k.At.Add(-flightBefore)) && again.At.After(k.At) {
-			c.v.PerKill[i]++
-			return
+		if !first.At.Before(k.end().Add(flightAfter)) || !first.At.After(k.At.Add(-flightBefore)) || !again.At.After(k.At) {
+			continue
 		}
+		free, away := c.v.PerKill[i] < k.InFlight, k.At.Sub(first.At).Abs()
+		if best < 0 || free && !bestFree || free == bestFree && away < bestAway {
+			best, bestFree, bestAway = i, free, away
+		}
+	}
+	if best >= 0 {
+		c.v.PerKill[best]++
+		return
 	}
 	c.v.Unexplained = append(c.v.Unexplained, fmt.Sprintf("%s: taken at %s, again at %s", name, first.At.Format(time.StampMicro), again.At.Format(time.StampMicro)))
 }

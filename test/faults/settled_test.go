@@ -72,14 +72,15 @@ func recorded(t *testing.T, s *fleettest.Server) map[string]int {
 	}
 }
 
-// recordedOnce checks that no delivery was recorded as delivered twice: what is settled is not sent again.
-func recordedOnce(t *testing.T, s *fleettest.Server, owed int) {
+// recordedOnce checks that no delivery was recorded as delivered twice: what is settled is not sent again. tolerated are
+// those of times in which the broker could store and not say so.
+func recordedOnce(t *testing.T, s *fleettest.Server, owed, tolerated int) {
 	t.Helper()
 	counts := recorded(t, s)
 	twice := 0
 	for id, n := range counts {
 		if n > 1 {
-			if twice++; twice <= maxNamed {
+			if twice++; twice > tolerated && twice <= tolerated+maxNamed {
 				t.Errorf("delivery %s was recorded as delivered %d times", id, n)
 			}
 		}
