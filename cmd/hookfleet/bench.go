@@ -41,15 +41,15 @@ type benchScale struct {
 // fullScale ends within 6 minutes, quickScale within one.
 func fullScale() benchScale {
 	return benchScale{
-		raw: 3 * time.Second, full: 8 * time.Second, gentle: 20 * time.Second, hanging: 40 * time.Second,
+		raw: 3 * time.Second, full: 6 * time.Second, gentle: 20 * time.Second, hanging: 40 * time.Second,
 		idle: 10 * time.Second, events: 1_000_000, backlog: 200_000, timers: 100_000,
 	}
 }
 
 func quickScale() benchScale {
 	return benchScale{
-		raw: time.Second, full: 1500 * time.Millisecond, gentle: 4 * time.Second, hanging: 7 * time.Second,
-		idle: 2 * time.Second, events: 100_000, backlog: 20_000, timers: 10_000,
+		raw: 700 * time.Millisecond, full: 1200 * time.Millisecond, gentle: 3 * time.Second, hanging: 5 * time.Second,
+		idle: time.Second, events: 100_000, backlog: 10_000, timers: 5_000,
 	}
 }
 

@@ -37,12 +37,12 @@ func (b *bench) kill(ctx context.Context) error {
 	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Arrived >= killInFlight }); err != nil {
 		return err
 	}
-	if err := b.sink.answer(ctx); err != nil { // from now on at once
-		return err
-	}
 	killed := time.Now()
 	s.fleet.kill()
 	s.complain(s.fleet)
+	if err := b.sink.answer(ctx); err != nil { // from now on at once
+		return err
+	}
 	if err := s.start(ctx); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -52,6 +53,7 @@ func (b *bench) hanging(ctx context.Context) error {
 		before := s.mark(ctx)
 		got, err := s.paced(ctx, hangingRate, b.scale.hanging, hangingOf, answers)
 		b.report.addOthers(what, before.since(s.mark(ctx)), before.at)
+		err = errors.Join(err, b.sink.answer(ctx)) // so that the end need not wait for those that hang
 		s.end()
 		if err != nil {
 			return err

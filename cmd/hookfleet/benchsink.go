@@ -37,7 +37,7 @@ type benchRun struct {
 
 // benchAnswer is how one hook answers. The zero value answers 204 at once.
 type benchAnswer struct {
-	Delay      time.Duration `json:"delay"`      // before each answer, unless the sender goes away
+	Delay      time.Duration `json:"delay"`      // before each answer, unless the sender goes away or is to be answered otherwise
 	Fail       int           `json:"fail"`       // so many attempts of each delivery are failed, with 500
 	RetryAfter string        `json:"retryafter"` // header of the failed ones
 }
@@ -54,7 +54,13 @@ type benchCounts struct {
 // benchSink is a receiver that does next to nothing, and notes when it did.
 type benchSink struct {
 	tally   atomic.Pointer[benchTally]
-	answers atomic.Pointer[[]benchAnswer]
+	answers atomic.Pointer[benchAnswers]
+}
+
+// benchAnswers are the answers of all hooks, until others are told.
+type benchAnswers struct {
+	all  []benchAnswer
+	over chan struct{} // closed when they no longer hold
 }
 
 // benchTally is one run at the sink.
@@ -98,10 +104,17 @@ func newBenchSink() *cobra.Command {
 // begin forgets what was and counts a new run.
 func (s *benchSink) begin(r benchRun) {
 	n := max(r.Slots, 0)
-	s.answers.Store(new([]benchAnswer))
+	s.answer(nil)
 	s.tally.Store(&benchTally{
 		benchRun: r, first: make([]atomic.Int64, n), last: make([]atomic.Int64, n), times: make([]atomic.Uint32, n),
 	})
+}
+
+// answer says how the hooks answer from now on. Who was kept waiting is answered now.
+func (s *benchSink) answer(all []benchAnswer) {
+	if before := s.answers.Swap(&benchAnswers{all, make(chan struct{})}); before != nil {
+		close(before.over)
+	}
 }
 
 // ServeHTTP takes hooks, and what the bench asks.
@@ -129,11 +142,11 @@ func (s *benchSink) hook(w http.ResponseWriter, r *http.Request, name string) {
 	k, _ := strconv.Atoi(name)
 	t := s.tally.Load()
 	attempt := t.count((*buf)[:n], k, r.Header["Webhook-Signature"] != nil)
-	answer := benchAnswer{}
-	if all := *s.answers.Load(); k < len(all) {
-		answer = all[k]
+	answers, answer := s.answers.Load(), benchAnswer{}
+	if k < len(answers.all) {
+		answer = answers.all[k]
 	}
-	if answer.Delay > 0 && !waitFor(r.Context(), answer.Delay) {
+	if answer.Delay > 0 && !answers.wait(r.Context(), answer.Delay) {
 		return
 	}
 	if attempt <= answer.Fail {
@@ -169,6 +182,20 @@ func (t *benchTally) count(text []byte, k int, signed bool) (attempt int) {
 	return attempt
 }
 
+// wait waits as long as it holds, and returns false when ctx ends first.
+func (a *benchAnswers) wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-a.over:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // waitFor waits, and returns false when ctx ends first.
 func waitFor(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -196,7 +223,7 @@ func (s *benchSink) control(w http.ResponseWriter, r *http.Request) error {
 		if err := json.NewDecoder(r.Body).Decode(&answers); err != nil {
 			return err
 		}
-		s.answers.Store(&answers)
+		s.answer(answers)
 	case benchCountsPath:
 		return json.NewEncoder(w).Encode(benchCounts{
 			t.arrived.Load(), t.taken.Load(), t.requests.Load(), t.unsigned.Load(), t.foreign.Load(),

@@ -12,8 +12,8 @@ const (
 	stormBacklog = 5000 // first attempts on their way
 	// stormRate is how fast the first attempts have to fail, as a part of raw POSTs: the instant at which all retries are
 	// due is told to the first of them already, and must lie behind the last.
-	stormRate = 0.08
-	stormLead = 5 * time.Second
+	stormRate = 0.12
+	stormLead = 3 * time.Second
 	// stormConcurrency is the most that a subscription may have.
 	stormConcurrency = 500
 )
