@@ -128,7 +128,8 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 		case <-tick.C:
 		}
 		began := time.Now()
-		next, err := l.write(ctx, kv, revision)
+		// Not cut short by the end: an answer that is lost is a revision that release does not know.
+		next, err := l.write(context.WithoutCancel(ctx), kv, revision)
 		if err == nil {
 			revision, renewed = next, began
 			continue
@@ -151,9 +152,12 @@ func wasTaken(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
+// releaseTimeout bounds the last word to the broker; without it the next one waits for the expiry.
+const releaseTimeout = 2 * time.Second
+
 // release gives the lease up, if it is still ours, so that the next one need not wait.
 func (l *lease) release(ctx context.Context, kv jetstream.KeyValue, revision uint64) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.LeaseRenew)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	if err := kv.Delete(ctx, stream.KeyScheduler, jetstream.LastRevision(revision)); err != nil {
 		l.log.Debug().Err(err).Msg("lease not released; it expires")
