@@ -47,7 +47,7 @@ func (b *bench) kill(ctx context.Context) error {
 		return err
 	}
 	b.report.add("SIGKILL to ready again", time.Since(killed).Seconds(), "s", noGoal)
-	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= killInFlight }); err != nil {
+	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Requests >= 2*killInFlight }); err != nil {
 		return err
 	}
 	return s.reportKill(ctx, killed)
