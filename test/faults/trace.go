@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -21,11 +22,12 @@ type call struct {
 // unfinished and resumed are how strace shows a call during which another thread was stopped.
 var (
 	lineWhole      = regexp.MustCompile(`^(\d+)\s+(\w+)\((.*)\)\s+= (-?\w+)`)
-	lineUnfinished = regexp.MustCompile(`^(\d+)\s+(\w+)\((.*) <unfinished \.\.\.>$`)
+	lineUnfinished = regexp.MustCompile(`^(\d+)\s+(\w+)\((.*) <(?:unfinished|detached) \.\.\.>$`)
 	lineResumed    = regexp.MustCompile(`^(\d+)\s+<\.\.\. (\w+) resumed>(.*)\)\s+= (-?\w+)`)
 )
 
-// readTrace gives each call of strace -f -o to visit, in the order of their ends.
+// readTrace gives each call of strace -f -o to visit, in the order of their ends; last those whose ends it does not show,
+// because strace was ended before.
 func readTrace(r io.Reader, visit func(call)) error {
 	lines := bufio.NewReaderSize(r, 1<<20)
 	open := map[string]call{} // by thread
@@ -43,7 +45,11 @@ func readTrace(r io.Reader, visit func(call)) error {
 		} else if m := lineWhole.FindStringSubmatch(line); m != nil {
 			visit(call{name: m[2], args: m[3], result: m[4], begun: n, end: n})
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
+			for _, c := range open {
+				c.end = n
+				visit(c)
+			}
 			return nil
 		}
 		if err != nil {

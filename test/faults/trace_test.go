@@ -32,6 +32,9 @@ func TestProof(t *testing.T) {
 		"failed":                 {write + strings.Replace(sync, "= 0", "= -1 EIO", 1) + answer, 0},
 		"begun before the write": {"8 fdatasync(12</d/EVENTS/msgs/1.blk> <unfinished ...>\n" + write + "8 <... fdatasync resumed>) = 0\n" + answer, 0},
 		"ended after the answer": {write + "8 fdatasync(12</d/EVENTS/msgs/1.blk> <unfinished ...>\n" + answer + "8 <... fdatasync resumed>) = 0\n", 0},
+		"end not seen":           {write + sync + "9 write(5<TCP:[1]>, \"HTTP/1.1 202 Accepted\\r\\n\\r\\n{\\\"id\\\":\\\"e1\\\"}\", 60 <unfinished ...>\n", 1},
+		"detached":               {write + sync + "9 write(5<TCP:[1]>, \"HTTP/1.1 202 Accepted\\r\\n\\r\\n{\\\"id\\\":\\\"e1\\\"}\", 60 <detached ...>\n", 1},
+		"sync not seen to end":   {write + "8 fdatasync(12</d/EVENTS/msgs/1.blk> <unfinished ...>\n" + answer, 0},
 		"interrupted":            {write + "8 fdatasync(12</d/EVENTS/msgs/1.blk> <unfinished ...>\n--- SIGURG ---\n8 <... fdatasync resumed>) = 0\n" + answer, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
