@@ -130,6 +130,9 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 		began := time.Now()
 		// Not cut short by the end: an answer that is lost is a revision that release does not know.
 		next, err := l.write(context.WithoutCancel(ctx), kv, revision)
+		if wasTaken(err) {
+			next, err = l.own(ctx, kv, err)
+		}
 		if err == nil {
 			revision, renewed = next, began
 			continue
@@ -142,6 +145,17 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 			return revision
 		}
 	}
+}
+
+// own returns the lease's revision when it is still ours: the answer to an earlier renewal was lost. Else it returns err.
+func (l *lease) own(ctx context.Context, kv jetstream.KeyValue, err error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.LeaseRenew)
+	defer cancel()
+	entry, lookErr := kv.Get(ctx, stream.KeyScheduler)
+	if lookErr != nil || string(entry.Value()) != l.id {
+		return 0, err
+	}
+	return entry.Revision(), nil
 }
 
 // wasTaken says whether the revision is another's, or our own of an answer that was lost.

@@ -215,7 +215,7 @@ func TestConfig(t *testing.T) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	f.cfg.LeaseRenew, f.cfg.LeaseExpiry, f.cfg.Sweep = 20*time.Millisecond, 5*time.Second, 5*time.Millisecond
+	f.cfg.LeaseRenew, f.cfg.LeaseExpiry, f.cfg.Sweep = 100*time.Millisecond, 5*time.Second, 5*time.Millisecond
 	second, err := New(f.Deps, f.cfg)
 	must(t, err)
 	ctx, stop := context.WithCancel(t.Context())
