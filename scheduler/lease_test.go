@@ -49,7 +49,7 @@ func TestLease(t *testing.T) {
 	_, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: stream.BucketFleet})
 	must(t, err)
 	cfg := DefaultConfig()
-	cfg.LeaseRenew, cfg.LeaseExpiry = 100*time.Millisecond, 400*time.Millisecond
+	cfg.LeaseRenew, cfg.LeaseExpiry = 100*time.Millisecond, 3*time.Second // a loaded machine stalls for a while
 	var a acting
 	dying, dyingJS := natstest.Connect(t, srv)
 	start(t, func(ctx context.Context) error { return newLease(dyingJS, cfg, zerolog.Nop()).run(ctx, a.act("dying")) })
