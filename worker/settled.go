@@ -136,6 +136,11 @@ func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first
 	if !first && m.attempts <= d.Attempts && !m.state.Ended() && m.state != events.StateHeld {
 		return false, nil // the record that made this very message
 	}
+	return w.restore(ctx, d, m, since)
+}
+
+// restore makes whole what the newest record m of a delivery says, as far as a kill left it undone.
+func (w *Worker) restore(ctx context.Context, d *delivery, m mark, since time.Time) (done bool, err error) {
 	d.Attempts, d.Record = m.attempts, m.record
 	switch m.state {
 	case events.StateDelivered, events.StateCancelled, events.StateSkipped:
@@ -143,12 +148,12 @@ func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first
 	case events.StateDead:
 		return true, w.restoreDead(ctx, d)
 	default:
-		return w.restoreWaiting(ctx, d)
+		return w.restoreWaiting(ctx, d, m, since)
 	}
 }
 
 // restoreWaiting makes sure that a delivery which is recorded as retrying or held waits somewhere.
-func (w *Worker) restoreWaiting(ctx context.Context, d *delivery) (done bool, err error) {
+func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, since time.Time) (done bool, err error) {
 	parked, ok, err := w.waitlist.Find(ctx, d.Subscription, d.ID)
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", d, err)
@@ -158,6 +163,15 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery) (done bool, er
 	}
 	if ok && d.lane.place != "" {
 		return false, nil // it waits right here: go on with it
+	}
+	// It waits nowhere: it was never set, or its timer fired and it went on since m was read. Its record tells, which is
+	// written before its place is given up.
+	newest, ok, err := w.settled.lookup(ctx, d.ID, since, true)
+	if err != nil {
+		return false, err
+	}
+	if ok && newest.record != m.record {
+		return w.restore(ctx, d, newest, since)
 	}
 	d.NextAt = time.Now()
 	return true, w.setTimer(ctx, d)
