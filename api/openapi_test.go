@@ -109,8 +109,8 @@ func TestDocumentIsSound(t *testing.T) {
 	if dig(schemas, "SubscriptionInput", "properties", "sink", "description") == nil {
 		t.Error("members are not described")
 	}
-	if got := fmt.Sprint(dig(schemas, "SubscriptionInput", "required")); got != "[sink]" {
-		t.Errorf("a subscription must have %s", got)
+	if got := fmt.Sprint(dig(schemas, "CredentialInput", "required")); got != "[credentialtype]" {
+		t.Errorf("a credential must have %s", got)
 	}
 }
 

@@ -21,7 +21,9 @@ type schemas struct {
 }
 
 // required are the members that input must have.
-var required = map[string]bool{"Subscription.sink": true, "newKey.role": true}
+var required = map[string]bool{
+	"newKey.role": true, "ResponseRule.status": true, "ResponseRule.action": true, "Credential.credentialtype": true,
+}
 
 // leaves are the types that are no plain struct, string or number on the wire.
 var leaves = map[reflect.Type]func() map[string]any{
@@ -46,6 +48,9 @@ var leaves = map[reflect.Type]func() map[string]any{
 			"required":   []any{"specversion", "id", "source", "type"},
 			"properties": map[string]any{"specversion": map[string]any{"type": "string", "const": "1.0"}, "id": text, "source": text, "type": text},
 		}
+	},
+	typeOf[json.RawMessage](): func() map[string]any {
+		return map[string]any{"type": []any{"object", "array", "string", "number", "boolean"}}
 	},
 	typeOf[events.State]():       enum(allStates),
 	typeOf[events.Outcome]():     enum([]events.Outcome{events.Delivered, events.Retry, events.Dead, events.Held}),

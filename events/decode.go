@@ -139,7 +139,15 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
 		"responses":   d.later, "rate": d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
-		"pause": d.later, "breaker": d.later,
+		"pause": d.later, "breaker": d.breaker,
+	})
+}
+
+func (d *subscriptionReader) breaker(v *jsonValue, at string) {
+	b := &d.s.Config.Breaker
+	d.object(v, at, map[string]reader{
+		"failures": d.integer(&b.Failures, 0, maxAttempts),
+		"cooldown": d.duration(&b.Cooldown, minDelay, maxDelay),
 	})
 }
 

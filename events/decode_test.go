@@ -34,7 +34,7 @@ func TestDecodeSubscriptionDefaults(t *testing.T) {
 		Tenant: "default", Sink: "https://partner.example/hook", Protocol: "HTTP",
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured"},
 		Config: DeliveryConfig{
-			Timeout: Duration(15 * time.Second), Concurrency: 64,
+			Timeout: Duration(15 * time.Second), Concurrency: 64, Breaker: Breaker{10, Duration(30 * time.Second)},
 			Retry: RetryPolicy{
 				Policy: "exponential", Initial: Duration(5 * time.Second), Factor: 3, Max: Duration(10 * time.Hour),
 				Jitter: 0.1, MaxAttempts: 12, MaxAge: Duration(72 * time.Hour), MaxRetryAfter: Duration(6 * time.Hour),
@@ -59,7 +59,7 @@ const full = `{
 	"protocolsettings": {"method": "POST", "contentmode": "structured",
 		"signing": {"scheme": "standardwebhooks", "secret": "` + testSecret + `"}},
 	"sinkcredential": {"credentialtype": "NONE"},
-	"config": {"timeout": "100ms", "concurrency": 500, "retry": {
+	"config": {"timeout": "100ms", "concurrency": 500, "breaker": {"failures": 0, "cooldown": "1m"}, "retry": {
 		"policy": "schedule", "initial": "1ms", "factor": 1.5, "max": "30d", "schedule": ["1s", "2d"], "jitter": 0,
 		"maxattempts": 1, "maxage": "0s", "maxretryafter": "0s"}},
 	"status": {"state": "active", "whatever": [1]}
@@ -83,7 +83,7 @@ func TestDecodeSubscriptionFull(t *testing.T) {
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured",
 			Signing: &Signing{Scheme: "standardwebhooks", Secret: secret.New(testSecret)}},
 		Config: DeliveryConfig{
-			Timeout: Duration(100 * time.Millisecond), Concurrency: 500,
+			Timeout: Duration(100 * time.Millisecond), Concurrency: 500, Breaker: Breaker{Cooldown: Duration(time.Minute)},
 			Retry: RetryPolicy{
 				Policy: "schedule", Initial: Duration(time.Millisecond), Factor: 1.5, Max: Duration(30 * 24 * time.Hour),
 				Schedule: []Duration{Duration(time.Second), Duration(48 * time.Hour)}, MaxAttempts: 1,
@@ -197,8 +197,8 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"responses":[],"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{},"breaker":{}}`: "/config/responses " +
-			"/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause /config/breaker",
+		`"config":{"responses":[],"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`: "/config/responses " +
+			"/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
 		`"config":{"timeout":"99ms","concurrency":501}`: "/config/timeout /config/concurrency",
 		`"config":{"timeout":"301s","concurrency":0}`:   "/config/timeout /config/concurrency",
 		`"config":{"timeout":15,"concurrency":1.5}`:     "/config/timeout /config/concurrency",
@@ -248,12 +248,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 func TestDecodeSubscriptionSaysWhy(t *testing.T) {
 	t.Parallel()
 	_, err := DecodeSubscription([]byte(`{"sink":"https://a.example/${subject}","maxAttempts":1,"sink_override":"x",
-		"config":{"max_attempts":1,"breaker":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
+		"config":{"max_attempts":1,"pause":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
 	want := []Fault{
 		{"/maxAttempts", "is not known"},
 		{"/sink_override", "is not known, write sinkoverride"},
 		{"/config/max_attempts", "is not known"},
-		{"/config/breaker", "is not supported yet"},
+		{"/config/pause", "is not supported yet"},
 		{"/protocolsettings/method", "GET is not supported yet"},
 		{"/sink", "has a placeholder, which is not supported yet"},
 	}

@@ -24,12 +24,15 @@ func Seal(s *Subscription, note any) (text []byte, err error) {
 	}
 	if s != nil {
 		st.Subscription = s.Clone()
-		for pointer, text := range st.Subscription.secrets() {
+		for _, f := range st.Subscription.secrets() {
+			if f.text.IsZero() {
+				continue
+			}
 			if st.Secrets == nil {
 				st.Secrets = make(map[string]string)
 			}
-			st.Secrets[pointer] = text.Reveal()
-			*text = secret.Text{}
+			st.Secrets[f.pointer] = f.text.Reveal()
+			*f.text = secret.Text{}
 		}
 	}
 	if text, err = encodeJSON(st); err != nil {
@@ -86,17 +89,22 @@ func (o *Opener) Open(text []byte) (s *Subscription, note json.RawMessage, err e
 
 // unseal puts the secrets in place.
 func (s *Subscription) unseal(raw rawJSON) error {
-	secrets := s.secrets()
-	if len(secrets) > 0 && raw != nil && raw.kind() == jsonObject {
+	fields := s.secrets()
+	if len(fields) == 0 {
+		return nil
+	}
+	stored := make(map[string]string)
+	if raw != nil && raw.kind() == jsonObject {
 		for pointer, value := range raw.members() {
-			if text := secrets[string(pointer)]; text != nil && value.kind() == jsonString {
-				*text = secret.New(value.text())
+			if value.kind() == jsonString {
+				stored[string(pointer)] = value.text()
 			}
 		}
 	}
-	for pointer, text := range secrets {
-		if text.IsZero() {
-			return fmt.Errorf("stored subscription has no secret at %s", pointer)
+	for _, f := range fields {
+		*f.text = secret.New(stored[f.pointer])
+		if f.need && f.text.IsZero() {
+			return fmt.Errorf("stored subscription has no secret at %s", f.pointer)
 		}
 	}
 	return nil
@@ -107,7 +115,7 @@ func (o *Opener) subscription(raw rawJSON) (*Subscription, error) {
 		return nil, errSealed
 	}
 	s := new(Subscription)
-	var settings, config rawJSON
+	var settings, credential, config rawJSON
 	var r sealedReader
 	for name, value := range raw.members() {
 		switch string(name) {
@@ -127,6 +135,10 @@ func (o *Opener) subscription(raw rawJSON) (*Subscription, error) {
 			s.Filters = r.filters(value)
 		case "sink":
 			s.Sink = r.text(value)
+		case "sinkoverride":
+			s.SinkOverride = r.text(value)
+		case "sinkcredential":
+			credential = value
 		case "protocol":
 			s.Protocol = r.shared(value, ProtocolHTTP)
 		case "protocolsettings":
@@ -135,8 +147,14 @@ func (o *Opener) subscription(raw rawJSON) (*Subscription, error) {
 			config = value
 		}
 	}
-	if r.err != nil || !IsID(s.ID) || !IsID(s.Tenant) || s.Sink == "" {
+	if r.err != nil || !IsID(s.ID) || !IsID(s.Tenant) || s.Sink == "" && s.SinkOverride == "" {
 		return nil, errSealed
+	}
+	if credential != nil {
+		s.SinkCredential = new(Credential)
+		if err := json.Unmarshal(credential, s.SinkCredential); err != nil {
+			return nil, fmt.Errorf("sinkcredential: %w", err)
+		}
 	}
 	return s, o.shared(s, settings, config)
 }
@@ -149,9 +167,7 @@ func (o *Opener) shared(s *Subscription, settings, config rawJSON) (err error) {
 	if s.Config, err = remember(&o.configs, config); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	if sg := s.ProtocolSettings.Signing; sg != nil {
-		s.ProtocolSettings.Signing = &Signing{Scheme: sg.Scheme}
-	}
+	s.ProtocolSettings = s.ProtocolSettings.clone()
 	return nil
 }
 

@@ -16,39 +16,67 @@ const (
 	maskPrefix   = "••••"
 )
 
-// pointerSigningSecret is where the secret is in the JSON of a subscription.
-const pointerSigningSecret = "/protocolsettings/signing/secret"
+// secretField is a secret of a subscription that can be set.
+type secretField struct {
+	pointer string // in the JSON of the subscription, and in the store
+	text    *secret.Text
+	of      string // the URL that it is for
+	origin  string // of that URL: a change of it asks for the secret again
+	made    bool   // it is made up where there is none
+	need    bool   // a stored subscription without it is not what was stored
+}
 
-// secrets returns the secrets of s that can be set, by JSON pointer.
-func (s *Subscription) secrets() map[string]*secret.Text {
-	if s.ProtocolSettings.Signing == nil {
-		return nil
+// secrets returns the secrets of s that can be set.
+func (s *Subscription) secrets() []secretField {
+	var all []secretField
+	sink := Origin(s.Sink)
+	add := func(pointer string, text *secret.Text, of, origin string) {
+		all = append(all, secretField{pointer: pointer, text: text, of: of, origin: origin})
 	}
-	return map[string]*secret.Text{pointerSigningSecret: &s.ProtocolSettings.Signing.Secret}
+	if sg := s.ProtocolSettings.Signing; sg != nil {
+		all = append(all, secretField{"/protocolsettings/signing/secret", &sg.Secret, "sink", sink, true, true})
+	}
+	if t := s.ProtocolSettings.TLS; t != nil {
+		add("/protocolsettings/tls/clientkey", &t.ClientKey, "sink", sink)
+	}
+	if c := s.SinkCredential; c != nil {
+		// What a token server gets must not go to another, nor the token that it answers to another sink.
+		server := sink + " " + Origin(c.TokenEndpoint)
+		add("/sinkcredential/value", &c.Value, "sink", sink)
+		add("/sinkcredential/secret", &c.Secret, "sink", sink)
+		add("/sinkcredential/accesstoken", &c.AccessToken, "sink", sink)
+		add("/sinkcredential/clientsecret", &c.ClientSecret, "sink or tokenendpoint", server)
+		add("/sinkcredential/password", &c.Password, "sink or tokenendpoint", server)
+	}
+	return all
 }
 
 // KeepSecrets gives s the secrets of old, the subscription that it replaces, wherever s has none or a mask. It is an
 // *Invalid when that is not possible: there is none to keep for a mask, or the origin of the sink has changed, so that
 // the secret must be sent again. old is nil for a new subscription.
 func (s *Subscription) KeepSecrets(old *Subscription) error {
-	var kept map[string]*secret.Text
+	kept := make(map[string]secretField)
 	if old != nil {
-		kept = old.secrets()
+		for _, f := range old.secrets() {
+			if !f.text.IsZero() {
+				kept[f.pointer] = f
+			}
+		}
 	}
 	var faults []Fault
-	for pointer, text := range s.secrets() {
-		masked := isMask(text.Reveal())
-		if !masked && !text.IsZero() {
+	for _, f := range s.secrets() {
+		masked := isMask(f.text.Reveal())
+		if !masked && !f.text.IsZero() {
 			continue
 		}
-		switch from := kept[pointer]; {
-		case from == nil && masked:
-			faults = append(faults, Fault{pointer, "is a mask, and there is no secret to keep"})
-		case from == nil:
-		case Origin(old.Sink) != Origin(s.Sink):
-			faults = append(faults, Fault{pointer, "must be sent again, because the origin of sink has changed"})
+		switch from, ok := kept[f.pointer]; {
+		case !ok && masked:
+			faults = append(faults, Fault{f.pointer, "is a mask, and there is no secret to keep"})
+		case !ok:
+		case from.origin != f.origin:
+			faults = append(faults, Fault{f.pointer, "must be sent again, because the origin of " + f.of + " has changed"})
 		default:
-			*text = *from
+			*f.text = *from.text
 		}
 	}
 	if faults != nil {
@@ -63,9 +91,9 @@ func isMask(text string) bool { return strings.HasPrefix(text, maskPrefix) }
 // MakeSecrets makes up the secrets that s needs and has none of, and reports whether it made any. It follows
 // KeepSecrets.
 func (s *Subscription) MakeSecrets() (made bool) {
-	for _, text := range s.secrets() {
-		if text.IsZero() {
-			*text, made = newSigningSecret(), true
+	for _, f := range s.secrets() {
+		if f.made && f.text.IsZero() {
+			*f.text, made = newSigningSecret(), true
 		}
 	}
 	return made
@@ -80,10 +108,22 @@ func newSigningSecret() secret.Text {
 // Clone returns a copy of s that shares nothing that changes.
 func (s *Subscription) Clone() *Subscription {
 	c := *s
-	if s.ProtocolSettings.Signing != nil {
-		c.ProtocolSettings.Signing = new(*s.ProtocolSettings.Signing)
+	c.ProtocolSettings = s.ProtocolSettings.clone()
+	if s.SinkCredential != nil {
+		c.SinkCredential = new(*s.SinkCredential)
 	}
 	return &c
+}
+
+// clone returns a copy of p that shares nothing that holds secrets.
+func (p ProtocolSettings) clone() ProtocolSettings {
+	if p.Signing != nil {
+		p.Signing = new(*p.Signing)
+	}
+	if p.TLS != nil {
+		p.TLS = new(*p.TLS)
+	}
+	return p
 }
 
 // encodeJSON is json.Marshal without its escapes of <, > and &.
