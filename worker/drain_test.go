@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -46,8 +47,14 @@ func TestDrainIsHandedOver(t *testing.T) {
 	const n = 1200
 	stops := []func(){b.work(), b.work()}
 	must[*registry.Entry](t)(b.registry.SetPaused(t.Context(), "busy", true))
-	for i := range n {
-		b.publish(i)
+	for part := range 3 {
+		var batch []*nats.Msg
+		for i := range n / 3 {
+			batch = append(batch, orderEvent(part*n/3+i))
+		}
+		if _, err := b.batches.Write(stream.Events, batch); err != nil {
+			t.Fatal(err)
+		}
 	}
 	eventually(t, "all are held", func() bool {
 		return must[stream.Counts](t)(b.waitlist.Count(t.Context(), "busy")).Held == n
