@@ -50,7 +50,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, g)
-	if fault, ok := errors.AsType[*render.Fault](answer.err); ok {
+	if fault, ok := errors.AsType[*render.Error](answer.err); ok {
 		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
 		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
 	}

@@ -76,7 +76,7 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 }
 
 // render makes the request of a delivery's next attempt. It is signed as the last thing before it is sent, because
-// receivers compare the timestamp with their clock (SW-3). The error is a *render.Fault: there is nothing to send.
+// receivers compare the timestamp with their clock (SW-3). The error is a *render.Error: there is nothing to send.
 func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	sub := p.entry.Subscription
 	id := d.event.WebhookID(sub.ID)

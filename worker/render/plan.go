@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -89,7 +90,7 @@ func (p *Plan) Fields(e *events.Event) int {
 }
 
 // Render makes a request: it sets in h what the subscription and its mode say, and returns the URL and the body. override
-// is the URL to go to instead of the sink; nil = the sink. The error is a *Fault. URL and body must not be changed.
+// is the URL to go to instead of the sink; nil = the sink. Its error is an *Error. URL and body must not be changed.
 func (p *Plan) Render(in *Input, override *url.URL, h http.Header) (u *url.URL, body []byte, err error) {
 	values := p.lookup.values(in)
 	if u = override; u == nil {
@@ -165,14 +166,7 @@ func (p *Plan) setAttributes(e *events.Event, h http.Header) {
 	}
 }
 
-func (p *Plan) omits(name string) bool {
-	for _, omitted := range p.settings.Omit {
-		if name == omitted {
-			return true
-		}
-	}
-	return false
-}
+func (p *Plan) omits(name string) bool { return slices.Contains(p.settings.Omit, name) }
 
 // attributeHeaders are the headers of the attributes that most events have.
 var attributeHeaders = map[string]string{

@@ -96,7 +96,7 @@ func TestFaults(t *testing.T) {
 		p := newPlan(t, subscription(t, test.members))
 		h := http.Header{}
 		u, b, err := p.Render(inputOf(withData(t, test.data)), nil, h)
-		fault, ok := errors.AsType[*render.Fault](err)
+		fault, ok := errors.AsType[*render.Error](err)
 		if !ok || !strings.HasPrefix(fault.Error(), test.want) || u != nil || b != nil {
 			t.Errorf("%.200s: %v, want %s", test.members, err, test.want)
 		}
