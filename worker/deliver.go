@@ -25,6 +25,7 @@ type delivery struct {
 
 	override *url.URL // where it goes instead of the subscription's sink; nil = the sink
 	gate     string   // of override: which gate it passes
+	foreign  bool     // override is of another origin than the sink, which gets no credentials
 }
 
 // number is the next attempt's.

@@ -11,11 +11,11 @@ import (
 // aim finds out where a delivery goes: to the subscription's sink, or to the one that its event has for itself. ok is
 // false when it goes nowhere; the verdict says why.
 func (w *Worker) aim(d *delivery, p *plan) (v events.Verdict, ok bool) {
-	d.override, d.gate = nil, ""
+	d.override, d.gate, d.foreign = nil, "", false
 	own, has := p.content.Override(d.event)
 	switch {
 	case has:
-		return w.aimAt(d, own)
+		return w.aimAt(d, p, own)
 	case p.entry.Subscription.Sink == "":
 		return events.Verdict{Outcome: events.Skipped, Reason: events.ReasonNoSink}, false
 	default:
@@ -24,7 +24,7 @@ func (w *Worker) aim(d *delivery, p *plan) (v events.Verdict, ok bool) {
 }
 
 // aimAt takes the sink of an event, if the policy takes it for one.
-func (w *Worker) aimAt(d *delivery, own events.Value) (v events.Verdict, ok bool) {
+func (w *Worker) aimAt(d *delivery, p *plan, own events.Value) (v events.Verdict, ok bool) {
 	raw := own.Text()
 	why := []string{"is no string"}
 	if own.IsString() {
@@ -36,7 +36,8 @@ func (w *Worker) aimAt(d *delivery, own events.Value) (v events.Verdict, ok bool
 			Msg("sink of an event refused")
 		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonBlocked}, false
 	}
-	d.override, d.gate = u, d.Subscription+" "+events.Origin(raw)
+	origin := events.Origin(raw)
+	d.override, d.gate, d.foreign = u, d.Subscription+" "+origin, origin != p.origin
 	return v, true
 }
 

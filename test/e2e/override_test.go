@@ -55,23 +55,23 @@ func testOverride(t *testing.T, s *fleettest.Server) {
 func testOverrideHold(t *testing.T, s *fleettest.Server) {
 	busy, other := sinktest.New(t), sinktest.New(t)
 	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`)
-	busy.On(f.path, sinktest.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "3"}}, sinktest.Answer{})
+	busy.On(f.path, sinktest.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "10"}}, sinktest.Answer{})
 	first := f.client.Publish(t, eventTo("1", f.name, busy.URL(f.path)))
 	busy.WaitAnswered(f.path, 1)
 	f.await(first, "retrying")
 	second := f.client.Publish(t, eventTo("2", f.name, busy.URL(f.path)))
-	f.await(f.client.Publish(t, eventTo("3", f.name, other.URL(f.path))), "delivered")
-	f.await(f.client.Publish(t, eventTo("4", f.name, "")), "delivered")
 	if d := f.await(second, "retrying"); d.AttemptCount != 0 || d.Reason != "throttled" || time.Until(d.NextAt) <= 0 {
 		t.Errorf("%+v", d)
 	}
+	f.await(f.client.Publish(t, eventTo("3", f.name, other.URL(f.path))), "delivered")
+	f.await(f.client.Publish(t, eventTo("4", f.name, "")), "delivered")
 	if sub := f.client.Subscription(t, f.name); sub.Status.State != "active" || sub.Status.Waiting != 2 {
 		t.Errorf("%+v", sub.Status)
 	}
 	f.await(first, "delivered")
 	f.await(second, "delivered")
 	got := busy.Got(f.path)
-	if wait := got[1].At.Sub(got[0].Answered); len(got) != 3 || wait < 3*time.Second {
+	if wait := got[1].At.Sub(got[0].Answered); len(got) != 3 || wait < 10*time.Second {
 		t.Errorf("%d requests, the second %v after the first", len(got), wait)
 	}
 	other.On(f.path, sinktest.Answer{Status: http.StatusGone})
