@@ -67,14 +67,16 @@ func (a *API) subscriptionRoutes() []route {
 
 // What the contract leaves open.
 const (
-	bodyText = "Only sink is required. The members of the contract that this release does not have are refused as not yet supported. " +
-		"status is read-only and ignored, so that what GET answered can be sent back."
+	bodyText = "Only sink is required, and not even that beside sinkoverride. The members of the contract that this release does not have are " +
+		"refused as not yet supported. status is read-only and ignored, so that what GET answered can be sent back."
 	putText = "Replaces the whole subscription; what is left out becomes its default. A subscription that is paused, or disabled by a 410, is " +
 		"resumed by it unless it says paused: true. A secret that is left out or sent as its mask is kept. A body whose id is another than the " +
 		"path's is refused, and so is a change of tenant. Waiting deliveries are sent by the subscription as it is when they are sent."
 	deleteText = "Deliveries that wait are cancelled, reason unsubscribed; very many of them go on to be cancelled after the answer. None is sent."
 	testText   = "Stores an event of type hookfleet.test for the subscription's tenant, which no subscription's types or filters match, and delivers " +
-		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused."
+		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused. Its data and " +
+		"attributes have the text test wherever sink, headers and body have a placeholder without a default, so that it is sent in every content " +
+		"mode. It has no sink of its own: without sink it ends as skipped, reason no_sink."
 )
 
 // sinkStatus says how a subscription's sink is.

@@ -171,6 +171,10 @@ func (o *Opener) shared(s *Subscription, settings, config rawJSON) (err error) {
 	return nil
 }
 
+// maxRememberedBytes is how long a text is at most that is remembered: those with a body template of their own are neither
+// small nor alike.
+const maxRememberedBytes = 4 << 10
+
 // remember reads text, once.
 func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 	if v, ok := (*known)[string(text)]; ok {
@@ -178,6 +182,9 @@ func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return v, err
+	}
+	if len(text) > maxRememberedBytes {
+		return v, nil
 	}
 	if *known == nil || len(*known) >= maxRemembered {
 		*known = make(map[string]T)

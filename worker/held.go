@@ -114,7 +114,7 @@ func (w *Worker) mayDrain(id string) bool {
 		return false // a worker that is leaving may be using all of the limit
 	}
 	_, closed := w.closed(entry)
-	return !closed && !w.gates.of(id).isClosed(time.Now())
+	return !closed && !time.Now().Before(w.gates.of(id).closedUntil())
 }
 
 // maxHandedBack bounds handedBack, at 2 MB; what it forgets costs a look at the history.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
@@ -68,8 +69,9 @@ type Deps struct {
 	JS       jetstream.JetStream
 	Registry *registry.Registry
 	Egress   *egress.Client
-	Records  *stream.Writer // of the history: acknowledged, not synced
-	Waits    *stream.Writer // of timers, held deliveries and dead letters: durable
+	Sinks    events.SinkPolicy // which sinks are taken that events have for themselves
+	Records  *stream.Writer    // of the history: acknowledged, not synced
+	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
 	Metrics  prometheus.Registerer
@@ -84,13 +86,15 @@ type Worker struct {
 	log      zerolog.Logger
 	registry *registry.Registry
 	egress   *egress.Client
+	sinks    events.SinkPolicy
 	records  *stream.Writer
 	waits    *stream.Writer
 	waitlist *stream.Waitlist
 
 	first, due, held *lane
 	fleet            *fleet
-	gates            *gates
+	gates            *gates // of the subscriptions' sinks
+	targets          *gates // of the sinks that events have for themselves, by subscription and origin
 	plans            *plans
 	keeper           *keeper
 	settled          *settled
@@ -117,13 +121,13 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	id := "w-" + strings.ToLower(rand.Text()[:12])
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
-		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
+		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
@@ -318,6 +322,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			w.settled.shrink(now)
+			w.targets.prune(now)
 			w.lookForLeftovers(ctx)
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {

@@ -276,7 +276,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	cfg := worker.DefaultConfig()
 	cfg.Concurrency = f.cfg.Worker.Concurrency
 	f.worker, err = worker.New(worker.Deps{
-		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Records: records, Waits: waits,
+		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {

@@ -32,6 +32,9 @@ func TestFleet(t *testing.T) {
 		"keys": testKeys, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
 		"nats": testNATS, "nats permissions": testNATSPermissions, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
 		"publish command": testPublishCommand, "subscription command": testSubscriptionCommand, "delivery command": testDeliveryCommand,
+		"round trip": testRoundTrip, "binary fallback": testFallback, "omit": testOmit, "template": testTemplate, "get": testGet,
+		"test of a template": testTestOfTemplate, "shown settings": testShownSettings, "receivers": testReceivers,
+		"override": testOverride, "override hold": testOverrideHold, "override beside hold": testOverrideBesideHold,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
