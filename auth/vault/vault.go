@@ -24,11 +24,11 @@ const maxKeys = 16
 // ErrBroken says that a sealed text is not what Seal returned for this place: it was changed, or moved. Open returns it.
 var ErrBroken = errors.New("was changed, or is of another place")
 
-// MissingKey says that a sealed text needs a key that the vault does not have. Open returns it.
-type MissingKey struct{ ID string }
+// MissingKeyError says that a sealed text needs a key that the vault does not have. Open returns it.
+type MissingKeyError struct{ ID string }
 
 // Error implements error.
-func (m *MissingKey) Error() string { return "needs the key " + m.ID + ", which is missing" }
+func (m *MissingKeyError) Error() string { return "needs the key " + m.ID + ", which is missing" }
 
 // Vault seals with its first key and opens with all. It is immutable and safe for concurrent use.
 type Vault struct {
@@ -75,7 +75,7 @@ func (v *Vault) Seal(text []byte, aad string) string {
 	return version + "." + v.first.id + "." + base64.RawURLEncoding.EncodeToString(sealed)
 }
 
-// Open returns the text that was sealed for the place. The error is a *MissingKey or ErrBroken.
+// Open returns the text that was sealed for the place. The error is a *MissingKeyError or ErrBroken.
 func (v *Vault) Open(sealed, aad string) ([]byte, error) {
 	id, text, ok := split(sealed)
 	if !ok {
@@ -83,7 +83,7 @@ func (v *Vault) Open(sealed, aad string) ([]byte, error) {
 	}
 	k := v.byID[id]
 	if k == nil {
-		return nil, &MissingKey{ID: id}
+		return nil, &MissingKeyError{ID: id}
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) < nonceSize+tagSize {

@@ -109,7 +109,7 @@ func TestKeysAreChanged(t *testing.T) {
 		t.Errorf("with the new key: %q, %v", got, err)
 	}
 	_, err := after.Open(old, "a")
-	if missing, ok := errors.AsType[*MissingKey](err); !ok || missing.ID != before.KeyID() {
+	if missing, ok := errors.AsType[*MissingKeyError](err); !ok || missing.ID != before.KeyID() {
 		t.Errorf("without the old key: %v", err)
 	}
 	if _, err = before.Open(fresh, "a"); err == nil || !strings.Contains(err.Error(), during.KeyID()) {
