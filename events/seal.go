@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hookfleet/hookfleet/auth/secret"
 )
@@ -82,6 +83,18 @@ func (o *Opener) unseal(s *Subscription, plain, encrypted rawJSON) error {
 	return nil
 }
 
+// LockedError says which secrets of a stored subscription do not open, and why the first of them does not.
+type LockedError struct {
+	Pointers []string
+	Err      error
+}
+
+// Error implements error.
+func (l *LockedError) Error() string { return "secret " + l.Pointers[0] + " " + l.Err.Error() }
+
+// Unwrap gives the Sealer's error.
+func (l *LockedError) Unwrap() error { return l.Err }
+
 var errNoKeys = errors.New("is encrypted, and there are no keys")
 
 func (o *Opener) open(f secretField, sealed, place string) {
@@ -90,7 +103,10 @@ func (o *Opener) open(f secretField, sealed, place string) {
 		text, err = o.Sealer.Open(sealed, place)
 	}
 	if err != nil {
-		o.locked = fmt.Errorf("secret %s %w", f.pointer, err)
+		if o.locked == nil {
+			o.locked = &LockedError{Err: err}
+		}
+		o.locked.Pointers = append(o.locked.Pointers, f.pointer)
 		return
 	}
 	*f.text = secret.New(string(text))
@@ -109,4 +125,18 @@ func byPointer(raw rawJSON) map[string]string {
 		}
 	}
 	return all
+}
+
+// Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked.
+func (s *Subscription) Unlocked(locked *LockedError) error {
+	var faults []Fault
+	for _, f := range s.secrets() {
+		if slices.Contains(locked.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
+			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
+		}
+	}
+	if faults != nil {
+		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
+	}
+	return nil
 }

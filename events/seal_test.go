@@ -110,6 +110,12 @@ func TestLocked(t *testing.T) {
 		if err != nil || back == nil || back.ID != "a" || o.Locked() == nil || !strings.Contains(o.Locked().Error(), test.want) {
 			t.Errorf("%s: %v, locked: %v", name, err, o.Locked())
 		}
+		if err := back.Unlocked(o.Locked()); len(faultsOf(t, err).Faults) != len(o.Locked().Pointers) {
+			t.Errorf("%s: %v for %v", name, err, o.Locked().Pointers)
+		}
+		if err := s.Unlocked(o.Locked()); err != nil {
+			t.Errorf("%s: all are sent, and still %v", name, err)
+		}
 		if missing, ok := errors.AsType[*vault.MissingKeyError](o.Locked()); ok != (name == "another key") || ok && missing.ID != v.KeyID() {
 			t.Errorf("%s: %v", name, o.Locked())
 		}

@@ -15,7 +15,7 @@ type Opener struct {
 
 	settings map[string]ProtocolSettings
 	configs  map[string]DeliveryConfig
-	locked   error
+	locked   *LockedError
 	stale    bool
 }
 
@@ -25,7 +25,7 @@ const maxRemembered = 1024
 var errSealed = errors.New("not what was stored")
 
 // Locked says why the subscription that Open returned last has not all of its secrets: one does not open. nil = it has.
-func (o *Opener) Locked() error { return o.locked }
+func (o *Opener) Locked() *LockedError { return o.locked }
 
 // Stale reports whether a secret of that subscription is stored otherwise than Seal would store it now.
 func (o *Opener) Stale() bool { return o.stale }

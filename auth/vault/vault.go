@@ -102,10 +102,18 @@ func (v *Vault) Current(sealed string) bool {
 	return ok && id == v.first.id
 }
 
+// KeyOf names the key that sealed was sealed with; "" when it is no sealed text.
+func KeyOf(sealed string) string {
+	id, _, _ := split(sealed)
+	return id
+}
+
 // split takes a sealed text apart.
 func split(sealed string) (id, text string, ok bool) {
 	head, rest, _ := strings.Cut(sealed, ".")
 	id, text, ok = strings.Cut(rest, ".")
-	// The decoder would skip line ends.
-	return id, text, ok && head == version && len(id) == idDigits && !strings.ContainsAny(text, "\r\n")
+	if !ok || head != version || len(id) != idDigits || strings.ContainsAny(text, "\r\n") { // the decoder would skip line ends
+		return "", "", false
+	}
+	return id, text, true
 }
