@@ -23,7 +23,7 @@ type Config struct {
 // Vault encrypts secrets with the first of its keys and opens them with all; see package auth/vault.
 type Vault interface {
 	events.Sealer
-	KeyID() string // names the first key
+	KeyID() string // names the first key; tells nothing about it
 }
 
 // DefaultConfig returns the settings that fit the embedded broker and a cluster alike.

@@ -25,6 +25,7 @@ const (
 
 // Resealed says how far Reseal has come.
 type Resealed struct {
+	Key    string // names the first key; "" without keys
 	Done   int // subscriptions whose secrets were stored with the present key by this call
 	Left   int // those that are left for the next
 	Locked int // those whose secrets do not open, and stay as they are
@@ -34,6 +35,9 @@ type Resealed struct {
 // else, not even an ETag, and may run in several processes at a time. When nothing is left, no key but the first is
 // needed any more.
 func (r *Registry) Reseal(ctx context.Context, limit int) (Resealed, error) {
+	if r.cfg.Secrets == nil {
+		return Resealed{}, nil
+	}
 	if err := r.Fresh(ctx); err != nil {
 		return Resealed{}, err
 	}
@@ -62,7 +66,13 @@ func (r *Registry) Reseal(ctx context.Context, limit int) (Resealed, error) {
 			return Resealed{}, err
 		}
 	}
-	return Resealed{Done: done, Left: len(left), Locked: locked}, nil
+	return Resealed{Key: r.cfg.Secrets.KeyID(), Done: done, Left: len(left), Locked: locked}, nil
+}
+
+// Unsealed is how many subscriptions Reseal has something to do for.
+func (r *Registry) Unsealed() int {
+	ids, _ := r.unsealed()
+	return len(ids)
 }
 
 // unsealed returns the subscriptions to be stored anew, and how many cannot be.
@@ -127,15 +137,6 @@ const (
 	markPlace = "fleet/" + stream.KeySecrets
 )
 
-// Mark returns the id of the key that the fleet's secrets are stored with; "" when none have been stored yet.
-func Mark(ctx context.Context, js jetstream.JetStream) (key string, err error) {
-	_, entry, err := readMark(ctx, js)
-	if entry == nil || err != nil {
-		return "", err
-	}
-	return vault.KeyOf(string(entry.Value())), nil
-}
-
 func readMark(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, jetstream.KeyValueEntry, error) {
 	kv, err := js.KeyValue(ctx, stream.BucketFleet)
 	if err != nil {
@@ -151,27 +152,36 @@ func readMark(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, 
 	return kv, entry, nil
 }
 
-// CheckMark leaves the mark of the first key where there is none. The error is a *vault.MissingKeyError when the fleet
-// uses a key that this process does not have.
-func (r *Registry) CheckMark(ctx context.Context) error {
-	for range maxTries {
-		kv, entry, err := readMark(ctx, r.js)
-		if err != nil {
-			return err
-		}
-		if entry != nil {
-			_, err := r.cfg.Secrets.Open(string(entry.Value()), markPlace)
-			return err
-		}
-		_, err = kv.Create(ctx, stream.KeySecrets, []byte(r.cfg.Secrets.Seal([]byte(markText), markPlace)))
-		if err == nil {
-			return r.syncFleet()
-		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
-			return fmt.Errorf("store the mark of the secrets' key: %w", err)
-		}
+// EnsureMark leaves the mark of the first key where there is none. When there is one of a key that this process does not
+// have, it is replaced if replace says so, else the error is a *vault.MissingKeyError.
+func (r *Registry) EnsureMark(ctx context.Context, replace bool) error {
+	_, entry, err := readMark(ctx, r.js)
+	if err != nil {
+		return err
 	}
-	return ErrConflict
+	if entry == nil {
+		return r.createMark(ctx)
+	}
+	_, err = r.cfg.Secrets.Open(string(entry.Value()), markPlace)
+	if err != nil && replace {
+		return r.storeMark(ctx)
+	}
+	return err
+}
+
+func (r *Registry) createMark(ctx context.Context) error {
+	kv, _, err := readMark(ctx, r.js)
+	if err != nil {
+		return err
+	}
+	_, err = kv.Create(ctx, stream.KeySecrets, []byte(r.cfg.Secrets.Seal([]byte(markText), markPlace)))
+	switch {
+	case errors.Is(err, jetstream.ErrKeyExists):
+		return r.EnsureMark(ctx, false)
+	case err != nil:
+		return fmt.Errorf("store the mark of the secrets' key: %w", err)
+	}
+	return r.syncFleet()
 }
 
 // storeMark leaves the mark of the first key.

@@ -90,6 +90,7 @@ func TestReseal(t *testing.T) {
 	both, stopBoth := runWith(t, js, keysOf(t, newer, older))
 	defer stopBoth()
 	for _, round := range []Resealed{{Done: 1, Left: 1}, {Done: 1}, {}} {
+		round.Key = both.cfg.Secrets.KeyID()
 		if got, err := both.Reseal(t.Context(), 1); err != nil || got != round {
 			t.Errorf("%+v, %v, want %+v", got, err, round)
 		}
@@ -153,7 +154,7 @@ func TestLockedIsKept(t *testing.T) {
 	if err := lost.Prune(ctx, 1<<40); err != nil {
 		t.Error(err)
 	}
-	if got, err := lost.Reseal(ctx, 10); err != nil || got != (Resealed{Locked: 2}) {
+	if got, err := lost.Reseal(ctx, 10); err != nil || got.Done+got.Left != 0 || got.Locked != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if after := recordText(t, js, "a"); after != before {
@@ -210,32 +211,41 @@ func TestMark(t *testing.T) {
 	}
 	mark := func(want string) {
 		t.Helper()
-		if got, err := Mark(t.Context(), js); err != nil || got != want {
+		got := ""
+		_, e, err := readMark(t.Context(), js)
+		if e != nil {
+			got = vault.KeyOf(string(e.Value()))
+		}
+		if err != nil || got != want {
 			t.Errorf("mark of %q, want %q, %v", got, want, err)
 		}
 	}
 	mark("")
 	first, second, both := start(older), start(newer), start(newer, older)
 	for range 2 {
-		if err := first.CheckMark(t.Context()); err != nil {
+		if err := first.EnsureMark(t.Context(), false); err != nil {
 			t.Error(err)
 		}
 	}
 	mark(keysOf(t, older).KeyID())
-	if missing, ok := errors.AsType[*vault.MissingKeyError](second.CheckMark(t.Context())); !ok || missing.ID != keysOf(t, older).KeyID() {
+	if missing, ok := errors.AsType[*vault.MissingKeyError](second.EnsureMark(t.Context(), false)); !ok || missing.ID != keysOf(t, older).KeyID() {
 		t.Errorf("another key is taken: %v", missing)
 	}
-	if err := both.CheckMark(t.Context()); err != nil {
+	if err := both.EnsureMark(t.Context(), false); err != nil {
 		t.Error(err)
 	}
 	if _, err := both.Reseal(t.Context(), 10); err != nil {
 		t.Error(err)
 	}
 	mark(keysOf(t, newer).KeyID())
-	if err := second.CheckMark(t.Context()); err != nil {
+	if err := second.EnsureMark(t.Context(), false); err != nil {
 		t.Error(err)
 	}
-	if err := first.CheckMark(t.Context()); err == nil {
+	if err := first.EnsureMark(t.Context(), false); err == nil {
 		t.Error("a key that is not in use is taken")
 	}
+	if err := first.EnsureMark(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	mark(keysOf(t, older).KeyID())
 }
