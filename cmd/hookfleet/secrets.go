@@ -56,15 +56,15 @@ func (k *secretKeys) save() error {
 	return nil
 }
 
-// origin says where the keys come from, for people.
-func (k *secretKeys) origin() string {
+// remedy says what to do about a key that is missing, for people.
+func (k *secretKeys) remedy() string {
 	switch {
 	case k.path == "":
-		return "secrets.keys"
+		return "Add it to secrets.keys, which has " + k.KeyID() + " first"
 	case !k.made.IsZero():
-		return "there is no " + k.path + ", and secrets.keys is not set"
+		return "There is no " + k.path + ", and secrets.keys is not set: put the file back, or set it"
 	default:
-		return k.path
+		return "Add it to " + k.path + ", which has " + k.KeyID() + " first"
 	}
 }
 
@@ -84,9 +84,7 @@ func (f *fleet) checkSecrets(ctx context.Context) error {
 		}
 	}
 	if lost != "" && !f.lostSecrets {
-		return fmt.Errorf("%s: %s; the first key here is %s.\n"+
-			"Add the missing one behind it. If it is lost for good, start with --lost-secrets and send those secrets again",
-			f.secrets.origin(), lost, f.secrets.KeyID())
+		return fmt.Errorf("%s.\n%s. If it is lost for good, start with --lost-secrets and send those secrets again", lost, f.secrets.remedy())
 	}
 	if lost != "" {
 		f.log.Warn().Msg(lost + ": these subscriptions are held until their secrets are sent again")

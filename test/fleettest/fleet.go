@@ -184,6 +184,14 @@ func (s *Server) Deny(cidr string) { s.opts.Args = append(s.opts.Args, "--egress
 // SetKeys says what secrets.keys are from its next start on.
 func (s *Server) SetKeys(keys string) { s.opts.Keys = keys }
 
+// AddArgs adds flags, from its next start on.
+func (s *Server) AddArgs(args ...string) { s.opts.Args = append(slices.Clip(s.opts.Args), args...) }
+
+// DropArgs takes flags of AddArgs away, from its next start on.
+func (s *Server) DropArgs(args ...string) {
+	s.opts.Args = slices.DeleteFunc(slices.Clone(s.opts.Args), func(a string) bool { return slices.Contains(args, a) })
+}
+
 // SetRoles says what it runs from its next start on.
 func (s *Server) SetRoles(roles string) { s.opts.Roles = roles }
 
