@@ -27,7 +27,7 @@ const (
 const idDigits = 12
 
 // errKey says what a key looks like. New returns it with the number of the key.
-var errKey = errors.New("is not 32 bytes in base64 or hex (openssl rand -base64 32 makes one)")
+var errKey = errors.New("is not 32 bytes in base64 or hex (hookfleet key new-secret makes one)")
 
 // key is one key of a vault, prepared.
 type key struct {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/auth/vault"
@@ -23,14 +24,23 @@ type secretKeys struct {
 	made secret.Text // not in that file yet
 }
 
+// checkKeys says what is wrong with the keys that are set.
+func checkKeys(cfg *config.Config) error {
+	if cfg == nil || len(cfg.Secrets.Keys) == 0 {
+		return nil
+	}
+	if _, err := vault.New(cfg.Secrets.Keys); err != nil {
+		return fmt.Errorf("secrets.keys: %s", strings.ReplaceAll(err.Error(), "\n", ", "))
+	}
+	return nil
+}
+
 // openKeys prepares the keys that are set, else those in the data directory, else a new one. That is written when it is
 // certain that the store was not encrypted with another, which would have been lost.
 func openKeys(cfg *config.Config) (k secretKeys, err error) {
 	if len(cfg.Secrets.Keys) > 0 {
-		if k.Vault, err = vault.New(cfg.Secrets.Keys); err != nil {
-			return k, usagef("the settings are wrong:\nsecrets.keys: %w", err)
-		}
-		return k, nil
+		k.Vault, err = vault.New(cfg.Secrets.Keys)
+		return k, err
 	}
 	k.path = filepath.Join(cfg.Data, secretsFile)
 	k.Vault, err = vault.ReadFile(k.path)

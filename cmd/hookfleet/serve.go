@@ -39,7 +39,7 @@ taken, attempts in flight end or are handed back, and the exit code is 0 within 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, unknown, err := config.Load(cmd.Flags(), os.Environ())
-			if err != nil {
+			if err = errors.Join(err, checkKeys(cfg)); err != nil {
 				return usagef("the settings are wrong:\n%w", err)
 			}
 			o.unknownEnv, o.stdout, o.stderr = unknown, cmd.OutOrStdout(), cmd.ErrOrStderr()
