@@ -127,11 +127,12 @@ func byPointer(raw rawJSON) map[string]string {
 	return all
 }
 
-// Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked.
+// Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked. What can
+// be sent is for some URL.
 func (s *Subscription) Unlocked(locked *LockedError) error {
 	var faults []Fault
 	for _, f := range s.secrets() {
-		if slices.Contains(locked.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
+		if f.of != "" && slices.Contains(locked.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
 			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
 		}
 	}
