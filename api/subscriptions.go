@@ -50,12 +50,12 @@ func (a *API) subscriptionRoutes() []route {
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/pause", id: "pauseSubscription", tag: "subscriptions", roles: managers,
 			summary: "Pause a subscription", text: "What comes from now on is held, and so is what waits for a retry when its time comes. Pausing what is paused changes nothing.",
-			codes: []Code{CodeBadID}, handle: a.pauseSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.pauseSubscription, answers: []answer{one},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
 			summary: "Resume a subscription", text: "Ends every hold: a pause, being disabled by a 410, and waiting for a Retry-After to pass. What is held goes out, oldest first.",
-			codes: []Code{CodeBadID}, handle: a.resumeSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.resumeSubscription, answers: []answer{one},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/test", id: "testSubscription", tag: "subscriptions", roles: managers,
@@ -133,6 +133,8 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case e.Subscription.Paused:
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
+	case e.Locked != nil:
+		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
 	case h.State == registry.SinkHeld && now.Before(h.Until):
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
@@ -222,7 +224,7 @@ func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
 		return nil, err
 	}
 	if c.hidden(s.Tenant) {
-		return nil, faulty(CodeInvalidSubscription, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
+		return nil, faulty(CodeForbidden, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
 	}
 	return s, nil
 }

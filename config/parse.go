@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/events"
 )
 
@@ -39,6 +40,11 @@ func list(s string) ([]string, error) {
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// secrets reads a list whose elements no error shows.
+func secrets(s string) ([]secret.Text, error) {
+	return elements(s, func(e string) (secret.Text, error) { return secret.New(e), nil })
 }
 
 func roles(s string) ([]Role, error) {

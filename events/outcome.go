@@ -69,6 +69,7 @@ const (
 	ReasonPaused       Reason = "paused"
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
+	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
 	ReasonNoSink       Reason = "no_sink"

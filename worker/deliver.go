@@ -75,6 +75,8 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	case expired(d, time.Now()):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	case d.entry.Locked != nil:
+		return nil, w.notNow(d, events.ReasonCredential)
 	}
 	p, err := w.plans.of(d.entry)
 	if err != nil {
@@ -155,6 +157,9 @@ func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
 func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 	if entry.Subscription.Paused {
 		return events.ReasonPaused, true
+	}
+	if entry.Locked != nil {
+		return events.ReasonCredential, true
 	}
 	h := w.registry.Health(entry.Subscription.ID)
 	switch h.State {
