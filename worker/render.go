@@ -22,7 +22,7 @@ type plan struct {
 	entry     *registry.Entry
 	url       *url.URL
 	maskedURL string
-	key       *sign.Key // nil = unsigned
+	signer    *sign.Signer // nil = unsigned
 }
 
 // plans keeps the plan of each subscription's present version.
@@ -65,8 +65,12 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 	}
 	p := &plan{entry: entry, url: u, maskedURL: maskURL(u)}
 	if s := sub.ProtocolSettings.Signing; s != nil {
-		if p.key, err = sign.Parse(s.Secret); err != nil {
-			return nil, fmt.Errorf("secret of %s: %w", sub.ID, err)
+		p.signer, err = sign.New(sign.Settings{
+			Scheme: s.Scheme, Secret: s.Secret, Previous: s.Previous, Until: s.PreviousUntil,
+			Header: s.Header, Hash: s.Hash, Encoding: s.Encoding, Prefix: s.Prefix,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("signing of %s: %w", sub.ID, err)
 		}
 	}
 	return p, nil
@@ -78,15 +82,13 @@ func (p *plan) render(d *delivery, now time.Time) *egress.Request {
 	sub := p.entry.Subscription
 	body := d.event.Structured()
 	id := d.event.WebhookID(sub.ID)
-	unix := now.Unix()
-	values := []string{structuredType, id, strconv.FormatInt(unix, 10), ""}
+	values := []string{structuredType, id, strconv.FormatInt(now.Unix(), 10)}
 	h := make(http.Header, 5)
 	h["Content-Type"] = values[0:1:1]
 	h["Webhook-Id"] = values[1:2:2]
 	h["Webhook-Timestamp"] = values[2:3:3]
-	if p.key != nil {
-		values[3] = string(p.key.Sign(nil, id, unix, body))
-		h["Webhook-Signature"] = values[3:4:4]
+	if p.signer != nil {
+		p.signer.Sign(h, id, now, body)
 	}
 	return &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: p.url, Header: h, Body: body,
