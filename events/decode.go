@@ -33,6 +33,7 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	d := subscriptionReader{s: defaultSubscription(tenant)}
 	d.subscription(root)
 	d.checkSink(policy)
+	d.checkSigning()
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -101,17 +102,9 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 		"contentmode": d.word(&p.ContentMode, ModeStructured, "binary", "batch", "data", "template"),
 		"signing":     d.signing,
 		"batch":       d.later, "headers": d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
-		"handshake": d.later, "tls": d.later, "proxy": d.later,
-	})
-}
-
-func (d *subscriptionReader) signing(v *jsonValue, at string) {
-	sg := &Signing{Scheme: SchemeStandardWebhooks}
-	d.s.ProtocolSettings.Signing = sg
-	d.object(v, at, map[string]reader{
-		"scheme": d.word(&sg.Scheme, SchemeStandardWebhooks, "ed25519", "hmac"),
-		"secret": d.secret(&sg.Secret, wrongSigningSecret),
-		"header": d.later, "hash": d.later, "encoding": d.later, "prefix": d.later,
+		"handshake": d.later,
+		"tls":       d.tls,
+		"proxy":     d.proxy,
 	})
 }
 

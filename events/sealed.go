@@ -49,8 +49,12 @@ type Opener struct {
 	configs  map[string]DeliveryConfig
 }
 
-// maxRemembered bounds each map of an Opener. When it is full it begins anew.
-const maxRemembered = 1024
+// Bounds of each map of an Opener. When it is full it begins anew; what is longer is likely to be the only one of its
+// kind, such as a certificate.
+const (
+	maxRemembered     = 1024
+	maxRememberedText = 2048
+)
 
 var errSealed = errors.New("not what was stored")
 
@@ -178,6 +182,9 @@ func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return v, err
+	}
+	if len(text) > maxRememberedText {
+		return v, nil
 	}
 	if *known == nil || len(*known) >= maxRemembered {
 		*known = make(map[string]T)
