@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/events"
 )
 
@@ -101,6 +103,19 @@ func address(s string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
 	return a.Unmap(), nil
+}
+
+// proxy checks the URL of a forward proxy. Its fault never shows it, because it may have a password.
+func proxy(s string) (secret.Text, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return secret.Text{}, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return secret.Text{}, errors.New("is not the URL of a proxy: http:// or https://, a host, and at most a port and user info")
+	}
+	return secret.New(s), nil
 }
 
 func number(s string) (int, error) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hookfleet/hookfleet/auth/secret"
 )
 
 // The variables beside those of the settings.
@@ -74,8 +76,8 @@ var settings = []Setting{
 		into(boolean, func(c *Config) *bool { return &c.Egress.PlainHTTP })},
 	{"egress.source", "", "ip", "local address to send from",
 		into(address, func(c *Config) *netip.Addr { return &c.Egress.Source })},
-	{"egress.proxy", "", "url", "forward proxy (not supported yet)",
-		unsupported},
+	{"egress.proxy", "", "url", "forward proxy to send by, http:// or https://, with user info if it wants some",
+		into(proxy, func(c *Config) *secret.Text { return &c.Egress.Proxy })},
 	{"secrets.keys", "", "list", "keys that encrypt secrets at rest (not supported yet)",
 		unsupported},
 	{"log.level", "info", "level", "trace, debug, info, warn or error",

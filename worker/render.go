@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
-	"github.com/hookfleet/hookfleet/auth/sign"
 	"github.com/hookfleet/hookfleet/events/registry"
 )
 
@@ -22,7 +21,7 @@ type plan struct {
 	entry     *registry.Entry
 	url       *url.URL
 	maskedURL string
-	signer    *sign.Signer // nil = unsigned
+	transport
 }
 
 // plans keeps the plan of each subscription's present version.
@@ -64,14 +63,8 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 		return nil, fmt.Errorf("sink of %s: not a URL", sub.ID)
 	}
 	p := &plan{entry: entry, url: u, maskedURL: maskURL(u)}
-	if s := sub.ProtocolSettings.Signing; s != nil {
-		p.signer, err = sign.New(sign.Settings{
-			Scheme: s.Scheme, Secret: s.Secret, Previous: s.Previous, Until: s.PreviousUntil,
-			Header: s.Header, Hash: s.Hash, Encoding: s.Encoding, Prefix: s.Prefix,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("signing of %s: %w", sub.ID, err)
-		}
+	if p.transport, err = newTransport(&sub.ProtocolSettings); err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", sub.ID, err)
 	}
 	return p, nil
 }
@@ -92,7 +85,7 @@ func (p *plan) render(d *delivery, now time.Time) *egress.Request {
 	}
 	return &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: p.url, Header: h, Body: body,
-		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant,
+		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
 	}
 }
 

@@ -258,6 +258,11 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	egressConfig.Allow, egressConfig.Deny = f.cfg.Egress.Allow, f.cfg.Egress.Deny
 	egressConfig.PlainHTTP, egressConfig.Source = f.cfg.Egress.PlainHTTP, f.cfg.Egress.Source
 	egressConfig.UserAgent = "hookfleet/" + version()
+	if !f.cfg.Egress.Proxy.IsZero() {
+		if egressConfig.Proxy, err = egress.ParseProxy(f.cfg.Egress.Proxy); err != nil {
+			return fmt.Errorf("egress.proxy: %w", err)
+		}
+	}
 	if f.egress, err = egress.New(egressConfig); err != nil {
 		return err
 	}
