@@ -156,6 +156,7 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 	v.check("GET", "/v1/keys/{id}", b.get("/v1/keys/"+key.at("id")).want(200))
 	v.check("DELETE", "/v1/keys/{id}", b.delete("/v1/keys/operator").want(409))
 	v.check("DELETE", "/v1/keys/{id}", b.delete("/v1/keys/"+key.at("id")).want(204))
+	v.check("GET", "/v1/egress", b.get("/v1/egress").want(200))
 	v.check("GET", "/healthz", b.get("/healthz").want(200))
 	v.check("GET", "/readyz", b.get("/readyz").want(200))
 	b.problems = []string{"no worker"}

@@ -31,6 +31,8 @@ type fleet struct {
 	log zerolog.Logger
 	id  string
 
+	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
+
 	mu      sync.RWMutex
 	workers []string // sorted; this one included
 	changed chan struct{}
@@ -69,10 +71,14 @@ func (f *fleet) run(ctx context.Context) error {
 func (f *fleet) beat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
 	defer cancel()
+	var sender stream.Sender
+	if f.from != nil {
+		sender = f.from(ctx)
+	}
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    []byte(time.Now().UTC().Format(time.RFC3339Nano)),
+		Data:    stream.Heartbeat(time.Now(), sender),
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")

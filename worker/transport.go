@@ -1,11 +1,13 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/auth/sign"
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // transport is how the requests of a subscription get to its sink, and what vouches for them there.
@@ -35,4 +37,13 @@ func newTransport(p *events.ProtocolSettings) (t transport, err error) {
 		}
 	}
 	return t, nil
+}
+
+// SenderOf is where requests of this client come from.
+func SenderOf(ctx context.Context, c *egress.Client) stream.Sender {
+	s := stream.Sender{Addresses: c.From(ctx)}
+	if p := c.Proxy(); p != nil {
+		s.Proxy = p.String()
+	}
+	return s
 }

@@ -125,6 +125,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}
+	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil

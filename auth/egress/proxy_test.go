@@ -352,6 +352,23 @@ func TestSource(t *testing.T) {
 	}
 }
 
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	source := client(t, func(cfg *egress.Config) { cfg.Source = cidrs(t, "127.0.0.42/32")[0].Addr() })
+	if got := fmt.Sprint(source.From(t.Context())); got != "[127.0.0.42]" {
+		t.Error(got)
+	}
+	local, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range client(t).From(t.Context()) {
+		if !slices.ContainsFunc(local, func(a net.Addr) bool { return strings.HasPrefix(a.String(), addr.String()+"/") }) {
+			t.Errorf("%s is none of this machine's %v", addr, local)
+		}
+	}
+}
+
 // FuzzConnect: whatever a proxy answers, the exchange ends with an error or a tunnel.
 func FuzzConnect(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n"))

@@ -348,6 +348,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {
 		return err
