@@ -32,7 +32,7 @@ func TestFleet(t *testing.T) {
 		"keys": testKeys, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
 		"nats": testNATS, "nats permissions": testNATSPermissions, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
 		"publish command": testPublishCommand, "subscription command": testSubscriptionCommand, "delivery command": testDeliveryCommand,
-		"signing": testSigning, "rotation": testRotation,
+		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
