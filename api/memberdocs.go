@@ -1,7 +1,7 @@
 package api
 
 // memberDocs describes the members of types that are not this package's, as `Type.member`.
-var memberDocs = map[string]string{
+var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and has none
 	"Subscription.id":              "made up if absent",
 	"Subscription.tenant":          "whose it is; default: default, or the tenant of a partner key",
 	"Subscription.paused":          "nothing is sent, what comes is held",

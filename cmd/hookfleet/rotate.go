@@ -51,17 +51,16 @@ overlap is over, so that the receiver can change over in between.`,
 
 // rotation is the body of the request.
 func rotation(stdin io.Reader, overlap, file string) ([]byte, error) {
-	var body struct {
-		Secret  string `json:"secret,omitempty"`
-		Overlap string `json:"overlap,omitempty"`
+	body := map[string]string{}
+	if overlap != "" {
+		body["overlap"] = overlap
 	}
-	body.Overlap = overlap
 	if file != "" {
 		text, err := readInput(stdin, file, maxSecretFile)
 		if err != nil {
 			return nil, err
 		}
-		if body.Secret = strings.TrimRight(string(text), "\r\n"); body.Secret == "" {
+		if body["secret"] = strings.TrimRight(string(text), "\r\n"); body["secret"] == "" {
 			return nil, usagef("--secret-file: %s is empty", file)
 		}
 	}

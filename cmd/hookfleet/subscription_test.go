@@ -229,7 +229,7 @@ func TestRotateSecretCommand(t *testing.T) {
 	if r := f.cli(t, "\n", "subscription", "rotate-secret", "c", "--secret-file", "-"); r.code != exitUsage {
 		t.Error(r)
 	}
-	if diff := cmp.Diff([]string{`{}`, `{"secret":"whsec_new","overlap":"0s"}`, `{}`}, f.bodies()); diff != "" {
+	if diff := cmp.Diff([]string{`{}`, `{"overlap":"0s","secret":"whsec_new"}`, `{}`}, f.bodies()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -82,7 +82,7 @@ func TestProxy(t *testing.T) {
 		"HOOKFLEET_EGRESS_PROXY=http://fleet:pass%3Aword@" + f.address, "HTTPS_PROXY=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1",
 	}})
 	a := newAuthority(t)
-	secure := newSecured(t, &tls.Config{Certificates: []tls.Certificate{a.issue(nil)}}) //nolint:gosec // any version
+	secure := newSecured(t, &tls.Config{Certificates: []tls.Certificate{a.issue(nil)}})
 	f.after(t, func() {
 		overTLS(t, s, secure.url, map[string]any{"tls": map[string]any{"cacert": a.pem()}}, "delivered")
 	},

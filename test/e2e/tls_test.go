@@ -167,7 +167,7 @@ func testTLS(t *testing.T, s *fleettest.Server) {
 	good := a.issue(nil)
 	cert, key := texts(t, a.issue(nil))
 	strangersCert, strangersKey := texts(t, strangers.issue(nil))
-	serve := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} } //nolint:gosec // any version
+	serve := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} }
 	wants := &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool()}
 	ours := map[string]any{"cacert": a.pem()}
 	for name, tt := range map[string]struct {
@@ -184,8 +184,8 @@ func testTLS(t *testing.T, s *fleettest.Server) {
 		"not yet valid":          {serve(a.issue(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(10 * time.Minute) })), ours, "-"},
 		"of another name":        {serve(a.issue(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"other.example"} })), ours, "-"},
 		"for another use":        {serve(a.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })), ours, "-"},
-		"1.1":                    {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, ours, "-"},                     //nolint:gosec // so it is meant
-		"1.2 where 1.3 is asked": {&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, map[string]any{"cacert": a.pem(), "minversion": "1.3"}, "-"}, //nolint:gosec // so it is meant
+		"1.1":                    {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, ours, "-"},
+		"1.2 where 1.3 is asked": {&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, map[string]any{"cacert": a.pem(), "minversion": "1.3"}, "-"},
 		"no certificate shown":   {wants, ours, "-"},
 		"a stranger's shown":     {wants, map[string]any{"cacert": a.pem(), "clientcert": strangersCert, "clientkey": strangersKey}, "-"},
 	} {
