@@ -1,5 +1,5 @@
 // Package sign signs requests: by Standard Webhooks (v1: HMAC-SHA256, and v1a: ed25519, both over id.timestamp.body), or by an HMAC over the
-// body in a header of the receiver's choice. It checks signatures of v1.
+// body in a header of the receiver's choice. It checks signatures of both versions.
 //
 // It promises that what it signs is what the receivers' published libraries verify, that any number of goroutines can sign with one key, and
 // that every comparison takes the same time. It does not promise freshness: the caller gives the time of the attempt.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -36,6 +37,7 @@ func signed(g *sign.Signer, at time.Time, body string) http.Header {
 // seed of the first test of RFC 8032, 7.1, with its public key.
 const (
 	seedKey   = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+	otherKey  = "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs="
 	publicKey = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 )
 
@@ -76,6 +78,51 @@ func TestSignerEd25519(t *testing.T) {
 			if !ok || err != nil || !ed25519.Verify(public, []byte(text), got) {
 				t.Errorf("%d bytes: signature %q does not verify", len(body), value)
 			}
+		}
+	}
+}
+
+// What a receiver has checks what is signed, each scheme its own.
+func TestVerifiers(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(vectorTime, 0)
+	verifier := func(text string) sign.Verifier {
+		v, err := sign.ParseVerifier(secret.New(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	of := func(s sign.Settings) http.Header {
+		h := signed(signer(t, s), now, vectorBody)
+		h.Set(sign.HeaderID, vectorID)
+		h.Set(sign.HeaderTimestamp, fmt.Sprint(vectorTime))
+		return h
+	}
+	symmetric := of(sign.Settings{Scheme: sign.StandardWebhooks, Secret: secret.New(vectorSecret)})
+	asymmetric := of(sign.Settings{Scheme: sign.Ed25519, Secret: secret.New(seedKey), Previous: secret.New(otherKey), Until: now.Add(1)})
+	for text, want := range map[string]struct{ v1, v1a error }{vectorSecret: {nil, sign.ErrSignature}, publicKey: {sign.ErrSignature, nil}} {
+		v := verifier(text)
+		if got := v.Verify(symmetric, []byte(vectorBody), now); !errors.Is(got, want.v1) {
+			t.Errorf("%s: v1: %v", text, got)
+		}
+		if got := v.Verify(asymmetric, []byte(vectorBody), now); !errors.Is(got, want.v1a) {
+			t.Errorf("%s: v1a: %v", text, got)
+		}
+		if got := v.Verify(asymmetric, []byte(vectorBody+" "), now); !errors.Is(got, sign.ErrSignature) {
+			t.Errorf("%s: another body: %v", text, got)
+		}
+		if got := v.Verify(asymmetric, []byte(vectorBody), now.Add(time.Hour)); !errors.Is(got, sign.ErrTooOld) {
+			t.Errorf("%s: an hour later: %v", text, got)
+		}
+	}
+	before, err := sign.PublicKey(secret.New(otherKey))
+	if err != nil || verifier(before).Verify(asymmetric, []byte(vectorBody), now) != nil {
+		t.Errorf("the key before a rotation does not verify: %v", err)
+	}
+	for _, text := range []string{"", "whpk_", "whpk_AAAA", "whpk_*", seedKey} {
+		if _, err := sign.ParseVerifier(secret.New(text)); err == nil {
+			t.Errorf("%q is taken", text)
 		}
 	}
 }
