@@ -1,7 +1,7 @@
 package api
 
 // memberDocs describes the members of types that are not this package's, as `Type.member`.
-var memberDocs = map[string]string{
+var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and has none
 	"Subscription.id":              "made up if absent",
 	"Subscription.tenant":          "whose it is; default: default, or the tenant of a partner key",
 	"Subscription.paused":          "nothing is sent, what comes is held",
@@ -18,7 +18,21 @@ var memberDocs = map[string]string{
 	"ProtocolSettings.body":        templateDoc,
 	"ProtocolSettings.contenttype": typeDoc,
 	"ProtocolSettings.signing":     "absent = unsigned",
-	"Signing.scheme":               "standardwebhooks; others are not supported yet",
+	"ProtocolSettings.tls":         "absent = the system's authorities, TLS 1.2 and later, no certificate of ours",
+	"ProtocolSettings.proxy":       "default = by the fleet's proxy, if it has one; none = not",
+	"Signing.scheme":               "standardwebhooks (v1: HMAC-SHA256), ed25519 (v1a), both in webhook-signature over id.timestamp.body; or hmac, over the body, in a header of its own",
+	"Signing.secret":               "whsec_ and base64 of 24 to 64 bytes; of ed25519 whsk_ and base64 of the private key (seed, or seed and public key); of hmac any text, whose bytes are the key. Made up if absent",
+	"Signing.header":               "of hmac alone: the header's name; default: x-partner-signature. While a secret before a rotation still counts, its signature is in a second header, named so with -previous behind",
+	"Signing.hash":                 "of hmac alone: sha256 (default) or sha512",
+	"Signing.encoding":             "of hmac alone: hex (default) or base64",
+	"Signing.prefix":               "of hmac alone: what the value begins with, such as sha256=",
+	"Signing.previousuntil":        "read-only: until when the secret before the last rotation signs as well",
+	"TLS.cacert":                   "PEM: the only authorities that may have signed the sink's certificate",
+	"TLS.clientcert":               "PEM: the certificate that is shown to the sink, and its chain",
+	"TLS.clientkey":                "PEM: its key, without passphrase",
+	"TLS.minversion":               "1.2 (default) or 1.3",
+	"Rotation.secret":              "the next secret, as signing has it; made up if absent, and shown in this answer alone",
+	"Rotation.overlap":             "how long the secret before signs as well, 0s to 30d; default: 24h",
 	"DeliveryConfig.timeout":       "of the whole exchange, 100ms to 5m",
 	"DeliveryConfig.concurrency":   "simultaneous sends, 1 to 500",
 	"RetryPolicy.policy":           "exponential (initial, factor, max), fixed (initial) or schedule (its last entry repeats)",

@@ -41,6 +41,7 @@ const (
 	CodeNotReplayable       Code = "not_replayable"
 	CodeOperatorKey         Code = "operator_key"
 	CodeSecretsLocked       Code = "secrets_locked"
+	CodeUnsigned            Code = "unsigned"
 	CodeRevisionConflict    Code = "revision_conflict"
 	CodeBodyCut             Code = "body_cut"
 	CodeTooLarge            Code = "too_large"
@@ -78,6 +79,7 @@ var codes = map[Code]struct {
 	CodeNotReplayable:       {409, "The dead letter cannot be replayed"},
 	CodeOperatorKey:         {409, "The operator key cannot be deleted"},
 	CodeSecretsLocked:       {409, "The secrets of the subscription cannot be opened"},
+	CodeUnsigned:            {409, "The subscription is not signed"},
 	CodeRevisionConflict:    {412, "The resource has changed"},
 	CodeTooLarge:            {413, "Too large"},
 	CodeMediaType:           {415, "Unsupported media type"},
@@ -156,6 +158,8 @@ func (a *API) asProblem(err error) (p *Problem, told bool) {
 		return problem(CodeIDTaken, "a subscription with this id exists"), true
 	case errors.Is(err, registry.ErrConflict):
 		return problem(CodeRevisionConflict, "it was changed since the revision in If-Match"), true
+	case errors.Is(err, events.ErrUnsigned):
+		return problem(CodeUnsigned, "there is no signing among its protocolsettings, and so no secret to rotate"), true
 	case errors.Is(err, registry.ErrBacklog):
 		return known(CodeUnavailable, err), true
 	case isBrokerAway(err):

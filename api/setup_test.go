@@ -44,6 +44,7 @@ type bench struct {
 	operator string // key
 	log      zerolog.Logger
 	problems []string // what readiness says
+	sender   func(context.Context) stream.Sender
 }
 
 func setup(t *testing.T) *bench {
@@ -94,6 +95,12 @@ func (b *bench) again(cfg api.Config) *api.API {
 		Sinks: events.SinkPolicy{PlainHTTP: true}, Codes: map[error]api.Code{errForbidden: api.CodeForbidden},
 		Storage: func() float64 { return 0.25 }, Log: b.log,
 		Checks: []api.Check{func() (string, string) { return "worker", strings.Join(b.problems, ", ") }},
+		Sender: func(ctx context.Context) stream.Sender {
+			if b.sender == nil {
+				return stream.Sender{}
+			}
+			return b.sender(ctx)
+		},
 	}, cfg)
 	must(b.t, err)
 	ingest.api = a

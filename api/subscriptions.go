@@ -19,6 +19,10 @@ func (a *API) subscriptionRoutes() []route {
 	made := one
 	made.status, made.text, made.headers = 201, "the new subscription, with the secret that was made up for it", []string{"ETag", "Location"}
 	body := &content{media: []string{jsonType}, value: typeOf[events.Subscription](), maxBytes: maxSubscriptionBody, text: bodyText}
+	rotation := &content{
+		media: []string{jsonType}, value: typeOf[events.Rotation](), maxBytes: maxRotationBody, optional: true,
+		text: "Without a body a secret is made up, and the one before signs for 24h more.",
+	}
 	conflicts := []Code{CodeBadID, CodeRevisionConflict, CodeInvalidHeader}
 	return []route{
 		{
@@ -56,6 +60,12 @@ func (a *API) subscriptionRoutes() []route {
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
 			summary: "Resume a subscription", text: "Ends every hold: a pause, being disabled by a 410, and waiting for a Retry-After to pass. What is held goes out, oldest first.",
 			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.resumeSubscription, answers: []answer{one},
+		},
+		{
+			method: "POST", path: "/v1/subscriptions/{id}/rotate-secret", id: "rotateSecret", tag: "subscriptions", roles: managers,
+			summary: "Replace the secret that requests are signed with", text: rotateText, headers: []string{"If-Match"},
+			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned}, conflicts...), handle: a.rotateSecret,
+			answers: []answer{{status: 200, text: "the subscription, with the secret that was made up for it", value: one.value, headers: one.headers}},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/test", id: "testSubscription", tag: "subscriptions", roles: managers,
@@ -100,21 +110,13 @@ type protocolSettingsView struct {
 	Signing *signingView `json:"signing,omitempty"`
 }
 
-type signingView struct {
-	*events.Signing
-	Secret string `json:"secret" doc:"masked, but in the answer that made it up"`
-}
-
 // view is the subscription as it is answered; shown says that a secret made up just now is shown.
 // pending are counts that cover it; nil = count.
 func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending map[string]uint64) (subscriptionView, error) {
 	s := e.Subscription
 	v := subscriptionView{Subscription: s, ProtocolSettings: protocolSettingsView{ProtocolSettings: &s.ProtocolSettings}}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
-		v.ProtocolSettings.Signing = &signingView{Signing: sg, Secret: sg.Secret.Mask()}
-		if shown && e.SecretMade {
-			v.ProtocolSettings.Signing.Secret = sg.Secret.Reveal()
-		}
+		v.ProtocolSettings.Signing = viewSigning(sg, shown && e.SecretMade, time.Now())
 	}
 	waiting, err := a.countWaiting(ctx, e, pending)
 	if err != nil {

@@ -82,6 +82,7 @@ type Egress struct {
 	Deny      []netip.Prefix // ranges that are closed although public
 	PlainHTTP bool           // whether http: sinks are taken
 	Source    netip.Addr     // local address to send from; the zero Addr = the system's choice
+	Proxy     secret.Text    // URL of a forward proxy, with its password; zero = none
 }
 
 // Secrets says what the secrets in the store are encrypted with.

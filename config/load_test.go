@@ -153,7 +153,7 @@ surprise: {}
 egress: {allow: [10.0.0.0/8, 10.0.0.0/33, here]}
 `
 	env := []string{
-		"HOOKFLEET_EVENTS_MAXSIZE=10 parsecs", "HOOKFLEET_EGRESS_PROXY=http://proxy.example", "HOOKFLEET_NATS_CREDS=x",
+		"HOOKFLEET_EVENTS_MAXSIZE=10 parsecs", "HOOKFLEET_EGRESS_PROXY=http://user:password@proxy.example/path", "HOOKFLEET_NATS_CREDS=x",
 		"HOOKFLEET_OPERATOR_KEY=two words",
 	}
 	_, _, err := load(t, file, env, "--roles", "api,cook", "--secrets-keys=hunter2,", "--log-level", "loud", "--api-listen", "here")
@@ -166,7 +166,7 @@ egress: {allow: [10.0.0.0/8, 10.0.0.0/33, here]}
 		`events.maxsize: "10 parsecs" is not a size such as 10GB or 512MiB (HOOKFLEET_EVENTS_MAXSIZE)`,
 		`worker.concurrency: "many" is not a whole number (FILE)`,
 		`egress.allow: "10.0.0.0/33" is not a CIDR, "here" is not a CIDR (FILE)`,
-		`egress.proxy: not supported yet (HOOKFLEET_EGRESS_PROXY)`,
+		`egress.proxy: is not the URL of a proxy: http:// or https://, a host, and at most a port and user info (HOOKFLEET_EGRESS_PROXY)`,
 		`secrets.keys: an element of the list is empty (--secrets-keys)`,
 		`log.level: "loud" is not one of trace, debug, info, warn, error (--log-level)`,
 		`nats.replica: is not a known key (FILE)`,

@@ -34,6 +34,7 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	d.subscription(root)
 	d.checkSink(policy)
 	d.checkRequest()
+	d.checkSigning()
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -117,17 +118,9 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 		"contenttype": d.text(&p.ContentType, wrongContentType),
 		"signing":     d.signing,
 		"batch":       d.later,
-		"handshake":   d.later, "tls": d.later, "proxy": d.later,
-	})
-}
-
-func (d *subscriptionReader) signing(v *jsonValue, at string) {
-	sg := &Signing{Scheme: SchemeStandardWebhooks}
-	d.s.ProtocolSettings.Signing = sg
-	d.object(v, at, map[string]reader{
-		"scheme": d.word(&sg.Scheme, SchemeStandardWebhooks, "ed25519", "hmac"),
-		"secret": d.secret(&sg.Secret, wrongSigningSecret),
-		"header": d.later, "hash": d.later, "encoding": d.later, "prefix": d.later,
+		"handshake":   d.later,
+		"tls":         d.tls,
+		"proxy":       d.proxy,
 	})
 }
 

@@ -188,9 +188,8 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"sinkcredential":{"credentialtype":"none"}`:               "/sinkcredential/credentialtype",
 		`"sinkcredential":{"credentialtype":"NONE","x":1}`:         "/sinkcredential/x",
 		`"sinkcredential":"NONE"`:                                  "/sinkcredential",
-		`"protocolsettings":{"contentmode":"batch","batch":{},"handshake":{},"tls":{},"proxy":"none"}`: "/protocolsettings/contentmode " +
-			"/protocolsettings/batch /protocolsettings/handshake /protocolsettings/tls /protocolsettings/proxy",
-		`"protocolsettings":{"signing":{"scheme":"hmac","hash":"sha256"}}`:             "/protocolsettings/signing/scheme /protocolsettings/signing/hash",
+		`"protocolsettings":{"contentmode":"batch","batch":{},"handshake":{}}`: "/protocolsettings/contentmode " +
+			"/protocolsettings/batch /protocolsettings/handshake",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",

@@ -19,8 +19,12 @@ type Opener struct {
 	stale    bool
 }
 
-// maxRemembered bounds each map of an Opener. When it is full it begins anew.
-const maxRemembered = 1024
+// Bounds of each map of an Opener. When it is full it begins anew; what is longer is likely to be the only one of its
+// kind, such as a certificate.
+const (
+	maxRemembered     = 1024
+	maxRememberedText = 2048
+)
 
 var errSealed = errors.New("not what was stored")
 
@@ -127,10 +131,6 @@ func (o *Opener) shared(s *Subscription, settings, config rawJSON) (err error) {
 	return nil
 }
 
-// maxRememberedBytes is how long a text is at most that is remembered: those with a body template of their own are neither
-// small nor alike.
-const maxRememberedBytes = 4 << 10
-
 // remember reads text, once.
 func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 	if v, ok := (*known)[string(text)]; ok {
@@ -139,7 +139,7 @@ func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 	if err := json.Unmarshal(text, &v); err != nil {
 		return v, err
 	}
-	if len(text) > maxRememberedBytes {
+	if len(text) > maxRememberedText {
 		return v, nil
 	}
 	if *known == nil || len(*known) >= maxRemembered {

@@ -24,16 +24,14 @@ const (
 	heartbeatTTL      = 5 * time.Second
 )
 
-// leaving is the heartbeat of a worker that takes nothing new: it owns no sink any more, and has its part of their
-// limits until what it has in flight has ended.
-const leaving = "leaving"
-
 // fleet knows the live workers by their heartbeats.
 type fleet struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log zerolog.Logger
 	id  string
+
+	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
 
 	mu      sync.RWMutex
 	workers []string // that are alive, sorted; this one included
@@ -74,16 +72,16 @@ func (f *fleet) run(ctx, stay context.Context) error {
 
 // beat puts the heartbeat by hand: an Update of the KV client would drop the TTL.
 func (f *fleet) beat(ctx context.Context, leaves bool) {
-	word := time.Now().UTC().Format(time.RFC3339Nano)
-	if leaves {
-		word = leaving
-	}
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
 	defer cancel()
+	var sender stream.Sender
+	if f.from != nil {
+		sender = f.from(ctx)
+	}
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    []byte(word),
+		Data:    stream.Heartbeat(time.Now(), sender, leaves),
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")
@@ -132,7 +130,7 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			case entry == nil:
 				loaded = true
 			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = string(entry.Value()) != leaving
+				seen[entry.Key()] = !stream.Leaves(entry.Value())
 			case entry.Key() != f.id:
 				delete(seen, entry.Key())
 			}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
-	"github.com/hookfleet/hookfleet/auth/sign"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/worker/render"
@@ -20,9 +19,9 @@ import (
 type plan struct {
 	entry     *registry.Entry
 	content   *render.Plan
-	origin    string    // of the sink; "" = it has none
-	maskedURL string    // of a sink without placeholders
-	key       *sign.Key // nil = unsigned
+	origin    string // of the sink; "" = it has none
+	maskedURL string // of a sink without placeholders
+	transport
 }
 
 // plans keeps the plan of each subscription's present version.
@@ -67,10 +66,8 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 	if u := content.Sink(); u != nil {
 		p.maskedURL = maskURL(u)
 	}
-	if s := sub.ProtocolSettings.Signing; s != nil {
-		if p.key, err = sign.Parse(s.Secret); err != nil {
-			return nil, fmt.Errorf("secret of %s: %w", sub.ID, err)
-		}
+	if p.transport, err = newTransport(&sub.ProtocolSettings); err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", sub.ID, err)
 	}
 	return p, nil
 }
@@ -80,23 +77,21 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	sub := p.entry.Subscription
 	id := d.event.WebhookID(sub.ID)
-	unix := now.Unix()
 	h := make(http.Header, 3+p.content.Fields(d.event))
 	in := render.Input{Event: d.event, WebhookID: id, Subscription: sub.ID, Attempt: d.number(), Now: now}
 	u, body, err := p.content.Render(&in, d.override, h)
 	if err != nil {
 		return nil, err
 	}
-	values := []string{id, strconv.FormatInt(unix, 10), ""}
+	values := []string{id, strconv.FormatInt(now.Unix(), 10)}
 	h["Webhook-Id"] = values[0:1:1]
 	h["Webhook-Timestamp"] = values[1:2:2]
-	if p.key != nil {
-		values[2] = string(p.key.Sign(nil, id, unix, body))
-		h["Webhook-Signature"] = values[2:3:3]
+	if p.signer != nil {
+		p.signer.Sign(h, id, now, body)
 	}
 	return &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: u, Header: h, Body: body,
-		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant,
+		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
 	}, nil
 }
 

@@ -131,6 +131,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
+	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil

@@ -266,6 +266,11 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	egressConfig.Allow, egressConfig.Deny = f.cfg.Egress.Allow, f.cfg.Egress.Deny
 	egressConfig.PlainHTTP, egressConfig.Source = f.cfg.Egress.PlainHTTP, f.cfg.Egress.Source
 	egressConfig.UserAgent = "hookfleet/" + version()
+	if !f.cfg.Egress.Proxy.IsZero() {
+		if egressConfig.Proxy, err = egress.ParseProxy(f.cfg.Egress.Proxy); err != nil {
+			return fmt.Errorf("egress.proxy: %w", err)
+		}
+	}
 	if f.egress, err = egress.New(egressConfig); err != nil {
 		return err
 	}
@@ -351,6 +356,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {
 		return err

@@ -25,7 +25,9 @@ type subscription struct {
 	} `json:"status"`
 	ProtocolSettings struct {
 		Signing struct {
-			Secret string `json:"secret"`
+			Secret        string `json:"secret"`
+			PublicKey     string `json:"publickey"`
+			PreviousUntil string `json:"previousuntil"`
 		} `json:"signing"`
 	} `json:"protocolsettings"`
 }
@@ -46,6 +48,7 @@ func newSubscription() *cobra.Command {
 		newAction(r, action{use: "delete", short: "Delete subscriptions; what waits for them is cancelled", target: subscriptions, noun: "subscription", method: http.MethodDelete, done: "deleted"}),
 		newAction(r, action{use: "pause", short: "Pause subscriptions; their deliveries wait", target: subscriptions, noun: "subscription", verb: "pause", done: "paused"}),
 		newAction(r, action{use: "resume", short: "Resume paused or disabled subscriptions", target: subscriptions, noun: "subscription", verb: "resume", done: "resumed"}),
+		newRotateSecret(r),
 		newTest(r),
 	))
 }

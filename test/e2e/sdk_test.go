@@ -57,7 +57,7 @@ func testReceivers(t *testing.T, s *fleettest.Server) {
 		t.Skip("installs npm packages")
 	}
 	dir := t.TempDir()
-	installJavaScript(t, dir, receiverPackages)
+	installJavaScript(t, dir, receiverPackages...)
 	var requests []received
 	var typ []string
 	for _, mode := range []string{`"structured"`, `"binary"`, `"structured","omit":["tenant"]`, `"data"`, `"template","body":{"n":"${n}"}`} {
