@@ -26,9 +26,9 @@ const (
 // Resealed says how far Reseal has come.
 type Resealed struct {
 	Key    string // names the first key; "" without keys
-	Done   int // subscriptions whose secrets were stored with the present key by this call
-	Left   int // those that are left for the next
-	Locked int // those whose secrets do not open, and stay as they are
+	Done   int    // subscriptions whose secrets were stored with the present key by this call
+	Left   int    // those that are left for the next
+	Locked int    // those whose secrets do not open, and stay as they are
 }
 
 // Reseal stores secrets that are not stored with the first key anew, of at most limit subscriptions. It changes nothing
