@@ -14,12 +14,6 @@ import (
 	"github.com/hookfleet/hookfleet/events"
 )
 
-// errUnsupported is the fault of a setting that a later version will know.
-var errUnsupported = errors.New("not supported yet")
-
-return nil
-}
-
 func text(s string) (string, error) { return strings.TrimSpace(s), nil }
 
 // list splits at commas. Blanks around elements do not count; an empty text is an empty list.

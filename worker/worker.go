@@ -33,6 +33,9 @@ const maxAckPending = 20_000
 // prepareTimeout bounds the reading of the history at a start: some ten million records.
 const prepareTimeout = time.Minute
 
+// consumerTimeout bounds the making of a consumer: a broker that starts may never answer a request that came early.
+const consumerTimeout = 5 * time.Second
+
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
 
@@ -228,10 +231,12 @@ func (w *Worker) ensureConsumers(ctx context.Context) error {
 		{stream.Events, stream.ConsumerDispatch, stream.SubjectEvents + ">"},
 		{stream.Retries, stream.ConsumerDue, stream.SubjectDue + ">"},
 	} {
-		_, err := w.js.CreateOrUpdateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
+		asked, cancel := context.WithTimeout(ctx, consumerTimeout)
+		_, err := w.js.CreateOrUpdateConsumer(asked, c.stream, jetstream.ConsumerConfig{
 			Durable: c.name, FilterSubject: c.filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 			MaxDeliver: -1, MaxAckPending: maxAckPending, MaxWaiting: 512,
 		})
+		cancel()
 		if err != nil {
 			return fmt.Errorf("make consumer %s: %w", c.name, err)
 		}
