@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -24,36 +25,39 @@ type secretField struct {
 	origin  string // of that URL: a change of it asks for the secret again
 	made    bool   // it is made up where there is none
 	need    bool   // a stored subscription without it is not what was stored
+	kind    string // a secret of one kind is never kept for another
+	said    string // where its mask was sent; "" = at pointer
 }
+
+// at is where faults of the secret are.
+func (f *secretField) at() string { return cmp.Or(f.said, f.pointer) }
 
 // secrets returns the secrets of s that can be set.
 func (s *Subscription) secrets() []secretField {
 	var all []secretField
-	sink := Origin(s.Sink)
+	// Placeholders, which come after the origin, may be no part of a valid URL.
+	plain, _, _ := strings.Cut(s.Sink, "${")
+	sink := Origin(plain)
 	add := func(pointer string, text *secret.Text, of, origin string) {
 		all = append(all, secretField{pointer: pointer, text: text, of: of, origin: origin})
 	}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
-		all = append(all, secretField{"/protocolsettings/signing/secret", &sg.Secret, "sink", sink, true, true})
+		all = append(all, secretField{
+			pointer: "/protocolsettings/signing/secret", text: &sg.Secret, of: "sink", origin: sink, made: true, need: true,
+		})
 	}
 	if t := s.ProtocolSettings.TLS; t != nil {
 		add("/protocolsettings/tls/clientkey", &t.ClientKey, "sink", sink)
 	}
 	if c := s.SinkCredential; c != nil {
-		// What a token server gets must not go to another, nor the token that it answers to another sink.
-		server := sink + " " + Origin(c.TokenEndpoint)
-		add("/sinkcredential/value", &c.Value, "sink", sink)
-		add("/sinkcredential/secret", &c.Secret, "sink", sink)
-		add("/sinkcredential/accesstoken", &c.AccessToken, "sink", sink)
-		add("/sinkcredential/clientsecret", &c.ClientSecret, "sink or tokenendpoint", server)
-		add("/sinkcredential/password", &c.Password, "sink or tokenendpoint", server)
+		all = append(all, c.secrets(sink)...)
 	}
 	return all
 }
 
 // KeepSecrets gives s the secrets of old, the subscription that it replaces, wherever s has none or a mask. It is an
-// *Invalid when that is not possible: there is none to keep for a mask, or the origin of the sink has changed, so that
-// the secret must be sent again. old is nil for a new subscription.
+// *Invalid when that is not possible: there is none to keep where one is needed, or the origin that it goes to has
+// changed, so that the secret must be sent again. old is nil for a new subscription.
 func (s *Subscription) KeepSecrets(old *Subscription) error {
 	kept := make(map[string]secretField)
 	if old != nil {
@@ -65,22 +69,33 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 	}
 	var faults []Fault
 	for _, f := range s.secrets() {
-		masked := isMask(f.text.Reveal())
+		masked := f.said != "" || isMask(f.text.Reveal())
 		if !masked && !f.text.IsZero() {
 			continue
 		}
-		switch from, ok := kept[f.pointer]; {
+		from, ok := kept[f.pointer]
+		ok = ok && from.kind == f.kind
+		switch {
 		case !ok && masked:
-			faults = append(faults, Fault{f.pointer, "is a mask, and there is no secret to keep"})
+			faults = append(faults, Fault{f.at(), "is a mask, and there is no secret to keep"})
+		case !ok && f.need && !f.made:
+			faults = append(faults, Fault{f.at(), "is required"})
 		case !ok:
 		case from.origin != f.origin:
-			faults = append(faults, Fault{f.pointer, "must be sent again, because the origin of " + f.of + " has changed"})
+			faults = append(faults, Fault{f.at(), "must be sent again, because the origin of " + f.of + " has changed"})
 		default:
 			*f.text = *from.text
 		}
 	}
 	if faults != nil {
 		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
+	}
+	if c := s.SinkCredential; c != nil {
+		var from *Credential
+		if old != nil {
+			from = old.SinkCredential
+		}
+		c.adopt(cmp.Or(from, c))
 	}
 	return nil
 }
