@@ -68,6 +68,7 @@ const (
 	ReasonPaused       Reason = "paused"
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
+	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
 )
