@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/credential"
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -14,6 +15,7 @@ import (
 type answer struct {
 	response *egress.Response
 	err      error
+	token    *credential.Token // that it was sent with; nil = none
 }
 
 // classify decides what follows from an attempt. It is pure and total: number is the attempt's (from 1), created the

@@ -40,11 +40,14 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if plan == nil {
 		return verdict, nil
 	}
-	g, verdict := w.admit(turn, d)
+	g, verdict := w.admit(turn, d, plan)
 	if g == nil {
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, g)
+	if none, ok := errors.AsType[tokenError](answer.err); ok {
+		return w.withoutToken(ctx, d, none), nil
+	}
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
@@ -81,9 +84,12 @@ func expired(d *delivery, now time.Time) bool {
 
 // admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop. The gate holds
 // a permit that the caller releases.
-func (w *Worker) admit(turn context.Context, d *delivery) (*gate, events.Verdict) {
+func (w *Worker) admit(turn context.Context, d *delivery, p *plan) (*gate, events.Verdict) {
 	if reason, closed := w.closed(d.entry); closed {
 		return nil, w.notNow(d, reason)
+	}
+	if verdict, ok := w.authorize(turn, d, p); !ok {
+		return nil, verdict
 	}
 	sub := d.entry.Subscription
 	g := w.gates.of(sub.ID)
@@ -131,12 +137,14 @@ func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 		return events.ReasonPaused, true
 	}
 	h := w.registry.Health(entry.Subscription.ID)
-	switch h.State {
-	case registry.SinkPaused:
+	switch {
+	case h.State == registry.SinkPaused:
 		return events.ReasonPaused, true
-	case registry.SinkDisabled:
+	case h.State == registry.SinkDisabled:
 		return events.ReasonDisabled, true
-	case registry.SinkHeld:
+	case entry.Subscription.SinkCredential.Expired(time.Now()):
+		return events.ReasonCredential, true
+	case h.State == registry.SinkHeld:
 		return h.Reason, time.Now().Before(h.Until)
 	default:
 		return events.ReasonNone, false
@@ -150,27 +158,28 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a
 	d.slot = true
 	sent := false
 	defer func() {
-		if !sent { // a panic
+		if !sent { // a panic, or no token
 			g.giveBack()
 		}
 	}()
 	start = time.Now()
-	a = w.send(ctx, p.render(d, start))
+	a = w.sendAs(ctx, p, true, func() *egress.Request { return p.render(d, time.Now()) })
 	took = time.Since(start)
-	sent = true
+	_, none := errors.AsType[tokenError](a.err)
+	sent = !none
 	return a, start, took
 }
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
 	response, err := w.egress.Do(ctx, r)
-	return answer{response, err}
+	return answer{response: response, err: err}
 }
 
 // describe is what is kept of an attempt.
 func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
 	attempt := &events.Attempt{
 		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
-		Outcome: v.Outcome, Reason: v.Reason, URL: p.maskedURL,
+		Outcome: v.Outcome, Reason: v.Reason, URL: p.credential.Shown(p.maskedURL),
 	}
 	if v.Outcome == events.Retry {
 		attempt.NextAt = v.NextAt.UTC()
@@ -181,6 +190,7 @@ func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, to
 	if a.response != nil {
 		attempt.Status = a.response.Status
 		attempt.Response = keep(a.response)
+		p.redact(attempt.Response, a.token)
 	} else if a.err != nil {
 		attempt.Response = &events.Response{Body: a.err.Error()}
 	}

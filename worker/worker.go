@@ -72,6 +72,7 @@ type Deps struct {
 	Waits    *stream.Writer // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
+	Tokens   *stream.Tokens // of token servers, shared by all workers
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
 }
@@ -87,6 +88,7 @@ type Worker struct {
 	records  *stream.Writer
 	waits    *stream.Writer
 	waitlist *stream.Waitlist
+	tokens   *stream.Tokens
 
 	first, due, held *lane
 	fleet            *fleet
@@ -117,7 +119,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
-		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
+		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
@@ -125,6 +127,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}
+	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
@@ -320,6 +323,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
+				w.forgetToken(ctx, id)
 				w.plans.forget(id)
 			}
 		}
