@@ -40,6 +40,11 @@ const (
 	// refusedPatience is how long a delivery that was refused waits for the next token: a fetch, and what led to it.
 	refusedPatience = leaseTime
 
+	// maxForced bounds the fetches that refusals lead to within forcedWindow: a sink that refuses at random costs its token
+	// server one a second.
+	maxForced    = 4
+	forcedWindow = 4 * time.Second
+
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
 
@@ -81,8 +86,9 @@ type Source struct {
 	renewAfter atomic.Int64 // in Unix nanoseconds: no early renewal before, because the last one failed
 
 	mu      sync.Mutex
-	flight  *flight // nil = nobody fetches
-	waiting int     // callers that wait for the flight
+	flight  *flight     // nil = nobody fetches
+	waiting int         // callers that wait for the flight
+	forced  []time.Time // the last fetches that refusals led to, maxForced of them
 }
 
 // flight is a fetch that many wait for.
@@ -146,7 +152,7 @@ func (s *Source) Refused(ctx context.Context, t *Token) (*Token, error) {
 		if newer := s.current.Load(); newer.usable(now) && newer.serial > t.serial {
 			return newer, nil
 		}
-		if t.final(now) {
+		if t.final(now) || s.tired(now) {
 			return nil, nil
 		}
 		if now := s.current.Load(); now.number() <= t.serial {
@@ -157,6 +163,20 @@ func (s *Source) Refused(ctx context.Context, t *Token) (*Token, error) {
 			return fresh, err
 		}
 	}
+}
+
+// tired reports whether refusals have led to as many fetches lately as they may.
+func (s *Source) tired(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.forced) == maxForced && now.Sub(s.forced[0]) < forcedWindow
+}
+
+func (s *Source) force(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forced = append(s.forced, now)
+	s.forced = s.forced[max(0, len(s.forced)-maxForced):]
 }
 
 // join returns the fetch under way, or a new one that the caller has to lead.
@@ -268,6 +288,9 @@ func (s *Source) renew(ctx context.Context, stale *Token, forced bool) (*Token, 
 // fetch asks the server, and stores what came of it in e, which is leased.
 func (s *Source) fetch(ctx context.Context, e *shared, revision uint64, stale *Token, forced bool) (*Token, error) {
 	start := time.Now()
+	if forced {
+		s.force(start)
+	}
 	text, life, err := s.ask(ctx, start)
 	end := time.Now()
 	report := Fetch{Key: s.deps.Key, Outcome: outcomeOf(err), Err: err, Took: end.Sub(start), Again: err == nil && e.Failures > 0}

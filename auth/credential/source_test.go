@@ -219,12 +219,22 @@ func TestRefused(t *testing.T) {
 		t.Errorf("%d fetches, want 2", n)
 	}
 	// It was taken meanwhile: then a refusal means something again, though not every millisecond.
+	for n := uint64(3); n <= 5; n++ {
+		second.Accepted()
+		next, err := s.Refused(t.Context(), second)
+		if err != nil || next == nil || next.serial != n {
+			t.Fatalf("refused after it was taken: %v %v", next, err)
+		}
+		second = next
+	}
 	second.Accepted()
 	if got, err := s.Refused(t.Context(), second); got != nil || err != nil {
-		t.Errorf("refused within a second: %v %v", got, err)
+		t.Errorf("refused for the fifth time within seconds: %v %v", got, err)
 	}
-	second.fetched = second.fetched.Add(-2 * tooSoon)
-	if got, err := s.Refused(t.Context(), second); err != nil || got == nil || got.serial != 3 {
+	for i := range s.forced {
+		s.forced[i] = s.forced[i].Add(-forcedWindow)
+	}
+	if got, err := s.Refused(t.Context(), second); err != nil || got == nil || got.serial != 6 {
 		t.Errorf("refused later: %v %v", got, err)
 	}
 }

@@ -11,14 +11,9 @@ const (
 	maxLead   = 5 * time.Minute // before that from which on it is renewed, and at most a fifth of its life
 )
 
-// A token that was fetched because the one before was refused is refused too: whether it is fetched once more.
-const (
-	// unproven is how long it is not when nothing ever took it: the sink's trouble is another one.
-	unproven = 30 * time.Second
-	// tooSoon is how long it is not in any case, so that a sink which refuses at random costs its token server one fetch a
-	// second at most.
-	tooSoon = time.Second
-)
+// unproven is for how long a token that was fetched because the one before was refused, and is refused too, is not fetched
+// once more: the sink's trouble is another one.
+const unproven = 30 * time.Second
 
 // Token is one token. It is immutable, but for what is known of it.
 type Token struct {
@@ -62,6 +57,5 @@ func (t *Token) Accepted() {
 
 // final reports whether a refusal of the token says nothing about the token.
 func (t *Token) final(now time.Time) bool {
-	age := now.Sub(t.fetched)
-	return t.forced && (age < tooSoon || age < unproven && !t.proven.Load())
+	return t.forced && !t.proven.Load() && now.Sub(t.fetched) < unproven
 }
