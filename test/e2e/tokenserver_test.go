@@ -29,7 +29,13 @@ type tokens struct {
 func newTokens(f *flow) *tokens {
 	s := &tokens{flow: f}
 	s.life.Store(3600)
-	f.sink.OnFunc("/token", func(r *sinktest.Request) sinktest.Answer {
+	s.give()
+	return s
+}
+
+// give makes it give tokens, unless it is down.
+func (s *tokens) give() {
+	s.sink.OnFunc("/token", func(r *sinktest.Request) sinktest.Answer {
 		if s.down.Load() {
 			return sinktest.Answer{Status: 503, Body: `{"error":"temporarily_unavailable","error_description":"` + canary + `"}`}
 		}
@@ -39,7 +45,6 @@ func newTokens(f *flow) *tokens {
 		})
 		return sinktest.Answer{Status: 200, Body: string(text)}
 	})
-	return s
 }
 
 // token is the nth that it gave.
@@ -236,6 +241,35 @@ func testTokenServerMended(t *testing.T, s *fleettest.Server) {
 	if n := tokens.fetches(); n != 1 {
 		t.Errorf("%d fetches", n)
 	}
+}
+
+// testTokenServerHangs: a token server that answers nothing costs other subscriptions nothing, however much waits for it.
+func testTokenServerHangs(t *testing.T, s *fleettest.Server) {
+	f := newCredentialFlow(t, s, `"credentialtype":"NONE"`, "")
+	tokens, other := newTokens(f), newFlow(t, s, "")
+	answer := make(chan struct{})
+	f.sink.On("/token", sinktest.Answer{Until: answer})
+	f.show(clientCredential, "")
+	held := f.publishMany(1000)
+	f.sink.Wait("/token", 1)
+	for range 20 {
+		r := other.publish()
+		if d := other.await(r, "delivered"); d.EndedAt.Sub(d.CreatedAt) > soon {
+			t.Errorf("took %v beside a token server that hangs", d.EndedAt.Sub(d.CreatedAt))
+		}
+	}
+	if sub := f.client.AwaitState(t, f.name, "held"); sub.Status.Reason != "credential" || sub.Status.Waiting != 1000 {
+		t.Errorf("status %+v", sub.Status)
+	}
+	if n := len(f.sink.Got("/token")); n > 2 {
+		t.Errorf("asked %d times at a time", n)
+	}
+	tokens.give()
+	close(answer)
+	mended := time.Now()
+	f.awaitAll(held, "delivered")
+	f.once(1000)
+	t.Logf("1000 that waited went out within %v", time.Since(mended))
 }
 
 // metric reads one sample of /metrics; 0 when there is none.
