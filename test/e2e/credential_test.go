@@ -129,7 +129,7 @@ func testCredentialChanges(t *testing.T, s *fleettest.Server) {
 		`"credentialtype":"PLAIN","secret":"••••"`:                                                                        "/sinkcredential/secret",
 		`"credentialtype":"BEARER","accesstoken":"••••9c51"`:                                                              "/sinkcredential/accesstoken",
 		`"credentialtype":"BEARER","value":"x","in":"cookie"`:                                                             "/sinkcredential/value /sinkcredential/in",
-		`"credentialtype":"APIKEY","name":"Host","value":"x\n"`:                                                           "/sinkcredential/name /sinkcredential/value",
+		`"credentialtype":"APIKEY","name":"Host","value":"x\n"`:                                                           "/sinkcredential/value /sinkcredential/name",
 		`"credentialtype":"TOKENSERVER","tokenendpoint":"http://169.254.169.254/token","clientid":"c","clientsecret":"s"`: "/sinkcredential/tokenendpoint",
 	} {
 		if got := f.refusal(credential); got != want {
