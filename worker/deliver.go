@@ -60,13 +60,25 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	}
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
-		g.close(time.Now().Add(verdict.HoldFor))
+		g.close(time.Now().Add(shut(d, verdict.HoldFor)))
 	}
 	g.release(took)
 	if errors.Is(answer.err, context.Canceled) {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
 	return verdict, describe(d, plan, answer, verdict, start, took)
+}
+
+// untilTold is how long a gate stays closed by itself: the fleet is told within milliseconds, and from then on the sink's
+// state says whether it is held, which a resume ends.
+const untilTold = 2 * time.Second
+
+// shut is for how long the gate itself is closed. Of the sink that an event has for itself nothing else knows.
+func shut(d *delivery, hold time.Duration) time.Duration {
+	if d.override != nil {
+		return hold
+	}
+	return min(hold, untilTold)
 }
 
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
