@@ -30,7 +30,7 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	if err != nil {
 		return nil, err
 	}
-	d := subscriptionReader{s: defaultSubscription(tenant)}
+	d := subscriptionReader{s: defaultSubscription(tenant), wrongFilter: policy.WrongFilter}
 	d.subscription(root)
 	d.checkSink(policy)
 	if d.faults != nil {
@@ -53,7 +53,8 @@ func defaultSubscription(tenant string) *Subscription {
 // subscriptionReader knows where in the document what is.
 type subscriptionReader struct {
 	document
-	s *Subscription
+	s           *Subscription
+	wrongFilter func(l Language, text string) string
 }
 
 func (d *subscriptionReader) subscription(v *jsonValue) {
