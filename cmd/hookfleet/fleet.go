@@ -20,6 +20,7 @@ import (
 	"github.com/hookfleet/hookfleet/auth/keys"
 	"github.com/hookfleet/hookfleet/config"
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/filter"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
@@ -237,6 +238,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
 		return err
 	}
+	f.metrics.MustRegister(f.registry.Metrics()...)
 	f.keys.Attach(f.js, f.admin)
 	f.support.run("topology", f.topology.Run)
 	f.support.run("storage", f.storage.Run)
@@ -376,9 +378,12 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	return nil
 }
 
-// sinkPolicy is which sinks may be registered: what the egress would refuse is refused early.
+// sinkPolicy is which sinks and filters may be registered: what the egress would refuse is refused early, and what would
+// fail for every event.
 func (f *fleet) sinkPolicy() events.SinkPolicy {
-	return events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
+	return events.SinkPolicy{
+		PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied, WrongFilter: filter.Wrong,
+	}
 }
 
 // ingestCodes are the answers to what ingest refuses.

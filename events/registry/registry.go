@@ -141,8 +141,9 @@ func (r *Registry) Match(e *events.Event, sequence uint64, dst []Match) []Match 
 		return dst // the subscription that is tested has its delivery already
 	}
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.index.match(e, sequence, dst)
+	s := r.index.find(e, sequence, dst)
+	r.mu.RUnlock()
+	return s.matches(r.log)
 }
 
 // Broken returns the ids of records that cannot be read, and why. Their last good version stays in use.

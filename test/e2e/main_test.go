@@ -29,6 +29,7 @@ func TestFleet(t *testing.T) {
 		"dead letters": testDeadLetters, "gone": testGone, "pause": testPause, "delete": testDelete, "subscription test": testSubscriptionTest,
 		"throttled": testThrottled, "hanging": testHanging,
 		"retry now": testRetryNow, "cancel": testCancel,
+		"filters": testFilters, "refused filters": testRefusedFilters,
 		"keys": testKeys, "partner": testPartner, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
 		"nats": testNATS, "nats permissions": testNATSPermissions, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
 		"publish command": testPublishCommand, "subscription command": testSubscriptionCommand, "delivery command": testDeliveryCommand,
