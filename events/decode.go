@@ -138,7 +138,8 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.later, "rate": d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"responses":   d.responses,
+		"rate":        d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
 		"pause": d.later, "breaker": d.breaker,
 	})
 }

@@ -27,12 +27,13 @@ type Delivery struct {
 	Subscription string    `json:"subscription"`
 	Tenant       string    `json:"tenant"`
 	Event        EventRef  `json:"event"`
-	CreatedAt    time.Time `json:"createdat"`          // acceptance of the event, or of the replay
-	Attempts     int       `json:"attempts"`           // made so far
-	Reason       Reason    `json:"reason,omitempty"`   // of the last attempt or hold
-	NextAt       time.Time `json:"nextat,omitzero"`    // when the next attempt is due
-	ReplayOf     string    `json:"replayof,omitempty"` // the delivery that this one repeats
-	Record       uint64    `json:"record,omitempty"`   // sequence of the newest history record; 0 = none yet
+	CreatedAt    time.Time `json:"createdat"`           // acceptance of the event, or of the replay
+	Attempts     int       `json:"attempts"`            // made so far
+	Uncounted    int       `json:"uncounted,omitempty"` // of these, those that count for neither maxattempts nor the policy's delay
+	Reason       Reason    `json:"reason,omitempty"`    // of the last attempt or hold
+	NextAt       time.Time `json:"nextat,omitzero"`     // when the next attempt is due
+	ReplayOf     string    `json:"replayof,omitempty"`  // the delivery that this one repeats
+	Record       uint64    `json:"record,omitempty"`    // sequence of the newest history record; 0 = none yet
 }
 
 // DeliveryID is the id of the delivery of the event at sequence to subscription: `<sequence>-<subscription>`, the

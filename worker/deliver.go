@@ -25,6 +25,9 @@ type delivery struct {
 // number is the next attempt's.
 func (d *delivery) number() int { return d.Attempts + 1 }
 
+// counted is the next attempt's number among those that count.
+func (d *delivery) counted() int { return d.number() - d.Uncounted }
+
 // deliver takes a delivery through one attempt: load → admit → render → send → classify. What it returns is a decision
 // that settle carries out; attempt is nil when no request was made. A panic is an outcome of this delivery alone.
 //
@@ -45,7 +48,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, g)
-	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
+	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
 	}
@@ -176,7 +179,7 @@ func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, to
 		attempt.NextAt = v.NextAt.UTC()
 	}
 	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
-		_, attempt.Reason = judge(a) // the delivery's reason says that it ends, the attempt's what happened
+		attempt.Reason = rule(a, &d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
 	}
 	if a.response != nil {
 		attempt.Status = a.response.Status

@@ -63,6 +63,9 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 	first := d.Record == 0
 	if attempt != nil {
 		d.Attempts = attempt.Number
+		if v.Uncounted {
+			d.Uncounted++
+		}
 	}
 	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
@@ -154,13 +157,13 @@ func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, c
 // judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
 // die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent.
 func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) {
-	if attempt != nil {
+	if attempt != nil && !v.Uncounted {
 		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
 	}
 	var change func(h *registry.Health) bool
 	switch {
 	case v.Disable:
-		change = disableSink
+		change = func(h *registry.Health) bool { return disableSink(h, v.Reason) }
 	case v.HoldFor > 0:
 		until := time.Now().Add(v.HoldFor).UTC()
 		change = func(h *registry.Health) bool { return holdSink(h, until) }
@@ -172,11 +175,11 @@ func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, a
 	}
 }
 
-func disableSink(h *registry.Health) bool {
+func disableSink(h *registry.Health, why events.Reason) bool {
 	if h.State == registry.SinkDisabled {
 		return false
 	}
-	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, events.ReasonGone, time.Now().UTC(), time.Time{}
+	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, why, time.Now().UTC(), time.Time{}
 	return true
 }
 

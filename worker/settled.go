@@ -173,8 +173,24 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, since 
 	if ok && newest.record != m.record {
 		return w.restore(ctx, d, newest, since)
 	}
-	d.NextAt = time.Now()
-	return true, w.setTimer(ctx, d)
+	return true, w.restoreTimer(ctx, d, m)
+}
+
+// restoreTimer sets the timer that the record at m asks for. The message that came again is older than the record: what
+// the attempt changed is in the record alone.
+func (w *Worker) restoreTimer(ctx context.Context, d *delivery, m mark) error {
+	r, err := w.settled.history.Record(ctx, m.record)
+	if err != nil {
+		return fmt.Errorf("read the record of %s: %w", d, err)
+	}
+	if r != nil && r.ID == d.ID {
+		d.Delivery = r.Delivery
+		d.Record = m.record
+	}
+	if d.NextAt.IsZero() {
+		d.NextAt = time.Now()
+	}
+	return w.setTimer(ctx, d)
 }
 
 // restoreDead makes sure that a delivery which is recorded as dead has its dead letter.

@@ -58,6 +58,15 @@ func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) 
 	return state.Last, nil
 }
 
+// Record returns the record at a sequence, or nil when it is not there any more.
+func (h *History) Record(ctx context.Context, sequence uint64) (*events.Record, error) {
+	m, err := h.leader(ctx, Attempts, getRequest{Sequence: sequence})
+	if m == nil || err != nil {
+		return nil, err
+	}
+	return ParseRecord(m.Data)
+}
+
 // lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.
 func (h *History) lagging(ctx context.Context, next *uint64) error {
 	state, err := h.state(ctx, Attempts)

@@ -70,6 +70,10 @@ func appendDelivery(b []byte, d *events.Delivery) []byte {
 	b = appendTimeValue(b, d.CreatedAt)
 	b = append(b, `,"attempts":`...)
 	b = appendUint(b, uint64(d.Attempts))
+	if d.Uncounted != 0 {
+		b = append(b, `,"uncounted":`...)
+		b = appendUint(b, uint64(d.Uncounted))
+	}
 	if d.Reason != "" {
 		b = appendMember(b, "reason", string(d.Reason))
 	}

@@ -25,7 +25,7 @@ func TestFleet(t *testing.T) {
 		"bytes": testBytes, "headers": testHeaders, "sizes": testSizes,
 		"duplicates": testDuplicates, "duplicates in a batch": testDuplicatesInBatch,
 		"retry gaps": testRetryGaps, "retry after": testRetryAfter, "retry ends": testRetryEnds,
-		"responses": testResponses, "network": testNetwork, "attempts": testAttempts,
+		"responses": testResponses, "network": testNetwork, "rules": testRules, "every": testEvery, "attempts": testAttempts,
 		"dead letters": testDeadLetters, "gone": testGone, "pause": testPause, "delete": testDelete, "subscription test": testSubscriptionTest,
 		"throttled": testThrottled, "hanging": testHanging,
 		"retry now": testRetryNow, "cancel": testCancel,
