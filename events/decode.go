@@ -98,11 +98,13 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 	p := &d.s.ProtocolSettings
 	d.object(v, at, map[string]reader{
 		"method":      d.word(&p.Method, MethodPost, "PUT", "PATCH", "GET"),
-		"contentmode": d.word(&p.ContentMode, ModeStructured, "binary", "batch", "data", "template"),
+		"contentmode": d.contentMode,
 		"signing":     d.signing,
-		"batch":       d.later, "headers": d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
+		"batch":       d.batch,
+		"headers":     d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
 		"handshake": d.later, "tls": d.later, "proxy": d.later,
 	})
+	d.finishBatch(v, at)
 }
 
 func (d *subscriptionReader) signing(v *jsonValue, at string) {

@@ -189,9 +189,9 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"sinkcredential":{"credentialtype":"none"}`:               "/sinkcredential/credentialtype",
 		`"sinkcredential":{"credentialtype":"NONE","x":1}`:         "/sinkcredential/x",
 		`"sinkcredential":"NONE"`:                                  "/sinkcredential",
-		`"protocolsettings":{"method":"PUT","contentmode":"binary","batch":{},"headers":{},"omit":[],"body":{},` +
+		`"protocolsettings":{"method":"PUT","contentmode":"binary","headers":{},"omit":[],"body":{},` +
 			`"contenttype":"a/b","handshake":{},"tls":{},"proxy":"none"}`: "/protocolsettings/method /protocolsettings/contentmode " +
-			"/protocolsettings/batch /protocolsettings/headers /protocolsettings/omit /protocolsettings/body " +
+			"/protocolsettings/headers /protocolsettings/omit /protocolsettings/body " +
 			"/protocolsettings/contenttype /protocolsettings/handshake /protocolsettings/tls /protocolsettings/proxy",
 		`"protocolsettings":{"signing":{"scheme":"hmac","hash":"sha256"}}`:             "/protocolsettings/signing/scheme /protocolsettings/signing/hash",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",

@@ -34,6 +34,7 @@ type Delivery struct {
 	NextAt       time.Time `json:"nextat,omitzero"`     // when the next attempt is due
 	ReplayOf     string    `json:"replayof,omitempty"`  // the delivery that this one repeats
 	Record       uint64    `json:"record,omitempty"`    // sequence of the newest history record; 0 = none yet
+	Batch        *BatchRef `json:"batch,omitempty"`     // the batch that it was sent in; nil = none
 }
 
 // DeliveryID is the id of the delivery of the event at sequence to subscription: `<sequence>-<subscription>`, the
@@ -100,6 +101,7 @@ type Attempt struct {
 	URL        string    `json:"url"`              // query secrets masked
 	Response   *Response `json:"response,omitempty"`
 	NextAt     time.Time `json:"nextat,omitzero"`
+	WebhookID  string    `json:"webhookid,omitempty"` // of the batch, in content mode batch
 }
 
 // Record is one entry of the delivery history: an attempt, or a change of state without one (held, skipped, cancelled,

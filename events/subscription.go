@@ -19,6 +19,7 @@ const (
 	ProtocolHTTP           = "HTTP"
 	MethodPost             = "POST"
 	ModeStructured         = "structured"
+	ModeBatch              = "batch"
 	SchemeStandardWebhooks = "standardwebhooks"
 	ProxyNone              = "none"
 )

@@ -20,6 +20,9 @@ type delivery struct {
 	entry *registry.Entry // as it is now; nil = the subscription is gone
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
+
+	errand *errand   // the message that it came with, among others; nil = whoever has the message waits for the end
+	at     time.Time // when its timer is to fire, if not at NextAt
 }
 
 // number is the next attempt's.

@@ -153,6 +153,9 @@ func (w *Worker) drainSlots(id string) int {
 	if entry, ok := w.registry.Lookup(id); ok {
 		rank, n := w.fleet.rank(id)
 		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
+		if batches(entry) {
+			limit = min(limit*bounds(entry).MaxEvents, maxGathered/2)
+		}
 	}
 	return max(limit, 1)
 }

@@ -75,11 +75,14 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 // render makes the request of a delivery's next attempt. It is signed as the last thing before it is sent, because
 // receivers compare the timestamp with their clock (SW-3).
 func (p *plan) render(d *delivery, now time.Time) *egress.Request {
+	return p.request(structuredType, d.event.WebhookID(p.entry.Subscription.ID), d.event.Structured(), now)
+}
+
+// request is what all requests have in common, whatever is in them.
+func (p *plan) request(contentType, id string, body []byte, now time.Time) *egress.Request {
 	sub := p.entry.Subscription
-	body := d.event.Structured()
-	id := d.event.WebhookID(sub.ID)
 	unix := now.Unix()
-	values := []string{structuredType, id, strconv.FormatInt(unix, 10), ""}
+	values := []string{contentType, id, strconv.FormatInt(unix, 10), ""}
 	h := make(http.Header, 5)
 	h["Content-Type"] = values[0:1:1]
 	h["Webhook-Id"] = values[1:2:2]

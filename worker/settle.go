@@ -28,9 +28,14 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	}
 	// What was sent must be recorded, also when we are told to stop meanwhile. The writers answer within their own time.
 	ctx = context.WithoutCancel(ctx)
+	w.judgeSink(ctx, d, v, attempt)
+	return w.settleOne(ctx, d, v, attempt)
+}
+
+// settleOne is settle without what concerns the sink, which is judged once for all deliveries of a batch.
+func (w *Worker) settleOne(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) error {
 	w.metrics.settled(d, v, attempt)
 	w.report(d, v, attempt)
-	w.judgeSink(ctx, d, v, attempt)
 	switch v.Outcome {
 	case events.Delivered:
 		return w.record(ctx, d, events.StateDelivered, v, attempt)
@@ -197,7 +202,7 @@ func holdSink(h *registry.Health, until time.Time) bool {
 }
 
 func (d *delivery) waiting() *stream.Waiting {
-	return &stream.Waiting{Delivery: d.Delivery, Event: d.event}
+	return &stream.Waiting{Delivery: d.Delivery, Event: d.event, At: d.at}
 }
 
 // finish answers the broker about a message, once all of its deliveries are settled: this is the only ack. What was

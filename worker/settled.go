@@ -33,15 +33,16 @@ type settled struct {
 	seed    maphash.Seed
 
 	mu     sync.Mutex
-	seen   map[uint64]mark // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
-	from   time.Time       // records since then are in seen; zero = none
-	next   uint64          // first ATTEMPTS sequence that is not read yet
+	seen   map[uint64]mark              // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
+	lists  map[uint64]*stream.BatchList // by the same: the batch that a delivery was last about to be sent in
+	from   time.Time                    // records since then are in seen; zero = none
+	next   uint64                       // first ATTEMPTS sequence that is not read yet
 	used   time.Time
 	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
 }
 
 func newSettled(h *stream.History) *settled {
-	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, fences: map[string]uint64{}}
+	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, lists: map[uint64]*stream.BatchList{}, fences: map[string]uint64{}}
 }
 
 // fence says that every message of the stream up to sequence may have been settled before we came.
@@ -75,10 +76,11 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 	var err error
 	if s.from.IsZero() || from.Before(s.from) {
 		clear(s.seen)
-		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), s.add)
+		clear(s.lists)
+		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), stream.Settled{Record: s.add, Batch: s.addList})
 		s.from = from
 	} else {
-		last, err = s.history.SettledFrom(ctx, s.next, s.add)
+		last, err = s.history.SettledFrom(ctx, s.next, stream.Settled{Record: s.add, Batch: s.addList})
 	}
 	if err != nil {
 		s.from = time.Time{}
@@ -90,6 +92,19 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 
 func (s *settled) add(id string, state events.State, attempts int, record uint64) {
 	s.seen[maphash.String(s.seed, id)] = mark{state, attempts, record}
+}
+
+func (s *settled) addList(l *stream.BatchList) {
+	for _, id := range l.Members {
+		s.lists[maphash.String(s.seed, id)] = l
+	}
+}
+
+// listOf returns the batch that a delivery was last about to be sent in, as far as lookup has read for it; nil = none.
+func (s *settled) listOf(id string) *stream.BatchList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[maphash.String(s.seed, id)]
 }
 
 // lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
@@ -119,8 +134,8 @@ func earlier(a, b time.Time) time.Time {
 func (s *settled) shrink(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.seen) > 0 && now.Sub(s.used) > settledIdle {
-		s.seen, s.from = map[uint64]mark{}, time.Time{}
+	if len(s.seen)+len(s.lists) > 0 && now.Sub(s.used) > settledIdle {
+		s.seen, s.lists, s.from = map[uint64]mark{}, map[uint64]*stream.BatchList{}, time.Time{}
 	}
 }
 

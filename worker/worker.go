@@ -26,8 +26,9 @@ const (
 	fieldSubscription = "subscription"
 )
 
-// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency.
-const maxAckPending = 20_000
+// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency, or
+// ten of which each has also gathered as much for batches as it may.
+const maxAckPending = 50_000
 
 // prepareTimeout bounds the reading of the history at a start: some ten million records.
 const prepareTimeout = time.Minute
@@ -91,6 +92,8 @@ type Worker struct {
 	first, due, held *lane
 	fleet            *fleet
 	gates            *gates
+	rooms            *gates // in the gatherer, for each subscription
+	gatherer         *gatherer
 	plans            *plans
 	keeper           *keeper
 	settled          *settled
@@ -122,10 +125,11 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), rooms: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}
 	w.failures = newFailures(deps.Registry, log)
+	w.gatherer = newGatherer(func(b *batch) { w.sendBatch(w.sends, w.turns, b) })
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
 }
@@ -171,6 +175,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
+	delivering.Go(func() error { return w.gatherer.run(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
 	w.loaded.Store(true)
@@ -320,6 +325,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
+				w.rooms.forget(id)
 				w.plans.forget(id)
 			}
 		}

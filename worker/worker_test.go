@@ -97,6 +97,12 @@ func connect(tb testing.TB, broker *embedded.Broker) *nats.Conn {
 // work starts a worker, and returns what stops it.
 func (b *bundle) work() (stop func()) {
 	b.tb.Helper()
+	return b.workWith(worker.DefaultConfig().Grace)
+}
+
+// workWith starts a worker with another grace.
+func (b *bundle) workWith(grace time.Duration) (stop func()) {
+	b.tb.Helper()
 	nc := connect(b.tb, b.broker)
 	js := must[jetstream.JetStream](b.tb)(jetstream.New(nc))
 	records, waits := stream.NewWriter(nc, nil), stream.NewWriter(nc, b.broker.Sync)
@@ -109,7 +115,7 @@ func (b *bundle) work() (stop func()) {
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-	}, worker.DefaultConfig()))
+	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
 	return background(b.tb, "worker", w.Run)
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,11 +15,30 @@ import (
 // replicaLag is how long a read waits for the replica it got to catch up before it looks again.
 const replicaLag = 50 * time.Millisecond
 
-// Settled is called for one history record: the delivery's state after it, the attempts made by then, and the record's
-// sequence.
-type Settled func(delivery string, state events.State, attempts int, record uint64)
+// Settled takes what the history says about what was done before.
+type Settled struct {
+	// Record is called for a record: the delivery's state after it, the attempts made by then, and the record's sequence.
+	Record func(delivery string, state events.State, attempts int, record uint64)
+	// Batch is called for the list of a batch that was about to be sent; nil = those are passed over.
+	Batch func(*BatchList)
+}
 
-// SettledSince calls fn for every record written since from, in order, up to the newest when it began, whose sequence
+func (s *Settled) take(sequence uint64, msg *nats.Msg) error {
+	if !isBatchList(msg.Header) {
+		s.Record(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), sequence)
+		return nil
+	}
+	if s.Batch == nil {
+		return nil
+	}
+	l, err := parseBatchList(msg.Data, sequence, time.Time{})
+	if err == nil {
+		s.Batch(l)
+	}
+	return err
+}
+
+// SettledSince calls fn for everything written since from, in order, up to the newest when it began, whose sequence
 // it returns. What was recorded since the time of a consumer's ack floor need not be done again.
 func (h *History) SettledSince(ctx context.Context, from time.Time, fn Settled) (last uint64, err error) {
 	first, err := h.leader(ctx, Attempts, getRequest{StartTime: &from})
@@ -40,12 +60,13 @@ func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) 
 	}
 	next := max(sequence, state.First)
 	for next <= state.Last {
+		var failed error
 		err := h.read(ctx, scan{stream: Attempts, from: next, to: state.Last}, func(at uint64, msg *nats.Msg) bool {
 			next = at + 1
-			fn(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), at)
-			return true
+			failed = fn.take(at, msg)
+			return failed == nil
 		})
-		if err != nil {
+		if err = errors.Join(err, failed); err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
 		if next > state.Last {

@@ -37,6 +37,7 @@ const (
 	SubjectHeld    = "hookfleet.held."     // + <subscription>.<delivery>
 	SubjectDead    = "hookfleet.dead."     // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts." // + <bucket of the subscription>.<bucket of the sequence>
+	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
@@ -51,6 +52,7 @@ const InboxPrefix = "_HOOKFLEET"
 // carries Nats-Scheduler and Nats-Schedule-Next, each of which makes a publish fail or vanish.
 const (
 	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery (waiting), or its id (history)
+	HeaderBatch    = "Hookfleet-Batch"    // history: the batch whose members it lists; then it is no record
 	HeaderState    = "Hookfleet-State"    // history: the state after the record
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt

@@ -85,6 +85,13 @@ func appendDelivery(b []byte, d *events.Delivery) []byte {
 		b = append(b, `,"record":`...)
 		b = appendUint(b, d.Record)
 	}
+	if d.Batch != nil {
+		b = append(b, `,"batch":{"id":`...)
+		b = appendString(b, d.Batch.ID)
+		b = append(b, `,"list":`...)
+		b = appendUint(b, d.Batch.List)
+		b = append(b, '}')
+	}
 	return b
 }
 
@@ -110,6 +117,9 @@ func appendAttempt(b []byte, a *events.Attempt) []byte {
 		b = append(b, '}')
 	}
 	b = appendTime(b, "nextat", a.NextAt)
+	if a.WebhookID != "" {
+		b = appendMember(b, "webhookid", a.WebhookID)
+	}
 	return append(b, '}')
 }
 
