@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,7 +95,8 @@ func status(code int) http.HandlerFunc {
 // subscribeBatch registers a subscription that takes batches, with these bounds and this config, as JSON.
 func (b *bundle) subscribeBatch(id, sink, batch, config string) {
 	b.tb.Helper()
-	text := fmt.Sprintf(`{"id":%q,"types":["order.status"],"sink":%q,"config":%s,"protocolsettings":{"contentmode":"batch","batch":%s}}`, id, sink, config, batch)
+	text := fmt.Sprintf(`{"id":%q,"types":["order.status"],"sink":%q,"config":%s,"protocolsettings":{"contentmode":"batch","batch":%s,
+		"signing":{"scheme":"standardwebhooks","secret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}}}`, id, sink, config, batch)
 	s := must[*events.Subscription](b.tb)(events.DecodeSubscription([]byte(text), events.DefaultTenant, events.SinkPolicy{PlainHTTP: true}))
 	if _, _, err := b.registry.Put(b.tb.Context(), s, 0); err != nil {
 		b.tb.Fatal(err)
@@ -576,4 +579,25 @@ func TestBatchBesideOthers(t *testing.T) {
 	}
 	b.publishAll(800, 900)
 	onceEach(t, s.wait(t, 1), 900)
+}
+
+// BenchmarkDeliverBatch is BenchmarkDeliver in batches of 100; what is counted is events.
+func BenchmarkDeliverBatch(b *testing.B) {
+	f := setup(b)
+	var got atomic.Int64
+	f.subscribeBatch("bench", sink(b, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got.Add(int64(bytes.Count(body, []byte(`"specversion"`))))
+		w.WriteHeader(http.StatusNoContent)
+	}), `{}`, `{"concurrency":64}`)
+	for n := 0; n < b.N; n += 500 {
+		f.publishAll(n, min(n+500, b.N))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpuTime(b)
+	f.work()
+	eventually(b, "all arrive", func() bool { return got.Load() >= int64(b.N) })
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
 }

@@ -44,7 +44,7 @@ func testJavaScript(t *testing.T, s *fleettest.Server) {
 		t.Skip("installs npm packages")
 	}
 	dir := t.TempDir()
-	installJavaScript(t, dir)
+	installJavaScript(t, dir, javaScriptPackages...)
 	f := newFlow(t, s, "")
 	text := event(unique("js"), f.name, `{"n": 1.0}`)
 	script := filepath.Join(dir, "publish.mjs")
@@ -81,7 +81,7 @@ func testJavaScript(t *testing.T, s *fleettest.Server) {
 	}
 }
 
-func installJavaScript(t *testing.T, dir string) {
+func installJavaScript(t *testing.T, dir string, packages ...string) {
 	t.Helper()
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -89,7 +89,7 @@ func installJavaScript(t *testing.T, dir string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
-	args := append([]string{"install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir}, javaScriptPackages...)
+	args := append([]string{"install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir}, packages...)
 	cmd := exec.CommandContext(ctx, npm, args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
