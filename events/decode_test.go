@@ -198,7 +198,13 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
 		`"config":{"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`:   "/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
-		`"config":{"responses":{}}`:                                                    "/config/responses",
+		`"protocolsettings":{"contentmode":"batches","batch":[]}`:                      "/protocolsettings/contentmode /protocolsettings/batch",
+		`"protocolsettings":{"contentmode":"batch","method":"GET","batch":{"maxevents":0,"maxbytes":1048577,"linger":"301s","max":1}}`: "" +
+			"/protocolsettings/method /protocolsettings/batch/maxevents /protocolsettings/batch/maxbytes /protocolsettings/batch/linger " +
+			"/protocolsettings/batch/max /protocolsettings/method",
+		`"protocolsettings":{"contentmode":"batch","batch":{"maxevents":1001,"maxbytes":1.5,"linger":1}}`: "/protocolsettings/batch/maxevents " +
+			"/protocolsettings/batch/maxbytes /protocolsettings/batch/linger",
+		`"config":{"responses":{}}`: "/config/responses",
 		`"config":{"responses":[7,null,{},{"status":"5xx"},{"action":"ack"}]}`: "/config/responses/0 /config/responses/1 " +
 			"/config/responses/2/status /config/responses/2/action /config/responses/3/action /config/responses/4/status",
 		`"config":{"responses":[{"status":99,"action":"ack"},{"status":"600","action":"ack"},{"status":"504-500","action":"ack"},` +

@@ -80,27 +80,46 @@ func (b *batch) name() {
 // text is what a batch's body has for an event.
 func (p *plan) text(d *delivery) []byte { return d.event.Structured() }
 
-// renderBatch makes the request of a batch: an array of its members' texts, byte for byte.
-func (p *plan) renderBatch(b *batch, now time.Time) *egress.Request {
-	body := make([]byte, 0, b.size)
-	for i, m := range b.members {
-		body = append(append(body, ",["[btoi(i == 0)]), m.text...)
+// textOf loads a delivery's subscription and renders its part of a batch, unless there is one. ok is false for what is not
+// to be sent; then the verdict says why. A panic is an outcome of this delivery alone.
+func (w *Worker) textOf(d *delivery, have []byte) (text []byte, verdict events.Verdict, ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error().Str(fieldDelivery, d.ID).Bytes("stack", debug.Stack()).Msgf("panic in a delivery: %v", p)
+			text, verdict, ok = nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPanic}, false
+		}
+	}()
+	plan, verdict := w.load(d)
+	if plan == nil {
+		return nil, verdict, false
 	}
-	return p.request(batchType, b.id(), append(body, ']'), now)
+	if have == nil {
+		have = plan.text(d)
+	}
+	return have, events.Verdict{}, true
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
+// renderBatch makes the request of a batch: an array of its members' texts, byte for byte.
+func (p *plan) renderBatch(b *batch, now time.Time) *egress.Request {
+	size := len("]")
+	for _, m := range b.members {
+		size += len(m.text) + len(",")
 	}
-	return 0
+	body := make([]byte, 0, size)
+	for _, m := range b.members {
+		body = append(append(body, ','), m.text...)
+	}
+	body[0] = '['
+	return p.request(batchType, b.id(), append(body, ']'), now)
 }
 
 // sendBatch takes the gathered deliveries of a batch through an attempt and settles each of them.
 func (w *Worker) sendBatch(ctx, turn context.Context, b *batch) {
 	entry, _ := w.registry.Lookup(b.members[0].Subscription) // as it is now
 	for _, m := range b.members {
-		m.entry = entry
+		if m.entry != entry {
+			m.entry, m.text = entry, nil
+		}
 	}
 	if entry != nil && !batches(entry) {
 		w.scatter(ctx, turn, b)
@@ -126,14 +145,14 @@ func (w *Worker) scatter(ctx, turn context.Context, b *batch) {
 	all.Wait()
 }
 
-// screen settles the members that are not to be sent, and leaves the others.
+// screen settles the members that are not to be sent, and leaves the others with their texts.
 func (w *Worker) screen(ctx context.Context, b *batch) {
 	b.members = slices.DeleteFunc(b.members, func(m *member) bool {
-		plan, verdict := w.load(m.delivery)
-		if plan == nil {
+		text, verdict, ok := w.textOf(m.delivery, m.text)
+		if m.text = text; !ok {
 			m.done(w.settleMember(context.WithoutCancel(ctx), m, verdict, nil))
 		}
-		return plan == nil
+		return !ok
 	})
 }
 

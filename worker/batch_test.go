@@ -296,10 +296,10 @@ func TestBatchEnds(t *testing.T) {
 					t.Errorf("%s after %d attempts", f.Record.Reason, len(f.Attempts))
 				}
 			}
-			letters, _, err := b.dead.List(t.Context(), stream.DeadQuery{Subscription: "ends"})
-			if err != nil || len(letters) != 10 {
-				t.Errorf("%d dead letters, %v", len(letters), err)
-			}
+			eventually(t, "10 dead letters", func() bool { // each follows its record
+				letters, _, err := b.dead.List(t.Context(), stream.DeadQuery{Subscription: "ends"})
+				return err == nil && len(letters) == 10
+			})
 			b.nothingWaits("ends")
 			if n := len(s.requests()); n != tc.attempts {
 				t.Errorf("%d requests", n)

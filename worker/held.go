@@ -154,7 +154,8 @@ func (w *Worker) drainSlots(id string) int {
 		rank, n := w.fleet.rank(id)
 		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
 		if batches(entry) {
-			limit = min(limit*bounds(entry).MaxEvents, maxGathered/2)
+			most := bounds(entry).MaxEvents // at least what one batch takes
+			limit = min(limit*most, max(most, 2*cap(w.held.slots)))
 		}
 	}
 	return max(limit, 1)

@@ -25,6 +25,8 @@ const (
 	maxSteps    = 20
 	// standbyHeld is how often the others come up while the leader is held: each time costs a durable write.
 	standbyHeld = 5 * time.Minute
+	// interruptedPause is how long after a kill the leader waits for the others to come up from their first attempts.
+	interruptedPause = time.Second
 	// fetchers bounds the look-ups for one batch that are under way at a time.
 	fetchers = 16
 )
@@ -56,21 +58,16 @@ func (w *Worker) attemptInBatch(ctx, turn context.Context, d *delivery, from del
 
 // attemptOne sends a delivery as a batch of one.
 func (w *Worker) attemptOne(ctx, turn context.Context, d *delivery) (err error) {
-	plan, verdict := w.load(d)
-	if plan == nil {
-		return w.settle(ctx, d, verdict, nil)
-	}
 	d.Batch = nil
-	b := &batch{lane: d.lane}
-	b.add(&member{delivery: d, text: plan.text(d), done: func(e error) { err = e }})
+	b := &batch{lane: d.lane, members: []*member{{delivery: d, done: func(e error) { err = e }}}}
 	w.sendBatch(ctx, turn, b)
 	return err
 }
 
 // gather lets a delivery wait for others of its subscription. One with an errand is settled later.
 func (w *Worker) gather(ctx, turn context.Context, d *delivery) error {
-	plan, verdict := w.load(d)
-	if plan == nil {
+	text, verdict, ok := w.textOf(d, nil)
+	if !ok {
 		return w.settle(ctx, d, verdict, nil)
 	}
 	if reason, closed := w.closed(d.entry); closed {
@@ -87,7 +84,7 @@ func (w *Worker) gather(ctx, turn context.Context, d *delivery) error {
 		}
 	}
 	since := time.Now()
-	m := &member{delivery: d, text: plan.text(d)}
+	m := &member{delivery: d, text: text}
 	if x := d.errand; x != nil {
 		x.add()
 		m.done = func(err error) { room.release(time.Since(since)); x.done(err) }
@@ -153,13 +150,11 @@ func (w *Worker) firstWaiting(ctx context.Context, list *stream.BatchList, place
 // is due, the leader comes up now.
 func (w *Worker) stepBack(ctx context.Context, d *delivery, leader *stream.Parked, place int) error {
 	d.at = time.Now().Add(standby(d.entry, place))
-	switch leader.Place {
-	case stream.PlaceHeld:
+	wanted := d.Attempts == leader.Delivery.Attempts && d.NextAt.Before(leader.Delivery.NextAt)
+	switch {
+	case leader.Place == stream.PlaceHeld:
 		d.at = time.Now().Add(standbyHeld)
-	case stream.PlaceTimer:
-		if d.Attempts != leader.Delivery.Attempts || !d.NextAt.Before(leader.Delivery.NextAt) {
-			break
-		}
+	case leader.Place == stream.PlaceTimer && wanted:
 		if err := w.hasten(ctx, leader, d.NextAt); err != nil {
 			return err
 		}
@@ -205,10 +200,7 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 			m.done = func(e error) { err = e }
 		}
 		m.entry, m.lane = d.entry, d.lane
-		if plan, _ := w.load(m.delivery); plan != nil {
-			m.text = plan.text(m.delivery)
-		}
-		b.add(m)
+		b.members = append(b.members, m)
 	}
 	if answered != nil {
 		g.giveBack()
@@ -223,8 +215,9 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 	return err
 }
 
-// fetch returns the members of a batch in their order: the leader, and the others from where they wait. What has ended is left out. answered is the attempt by
-// which the batch was delivered, when we were killed after that and before all members were settled.
+// fetch returns the members of a batch in their order: the leader, and the others from where they wait. What has ended is
+// left out. answered is the attempt by which the batch was delivered, when we were killed after that and before all
+// members were settled.
 func (w *Worker) fetch(ctx context.Context, leader *delivery, list *stream.BatchList, suspect bool) (members []*member, answered *events.Attempt, err error) {
 	found := make([]*member, len(list.Members))
 	ended := make([]*events.Record, len(list.Members))
@@ -354,7 +347,7 @@ func (w *Worker) interrupted(ctx context.Context, d *delivery, from delivered) (
 		}
 	}
 	d.Batch = &events.BatchRef{ID: list.ID, List: list.Sequence}
-	d.NextAt = time.Now().UTC()
+	d.NextAt = time.Now().Add(interruptedPause).UTC()
 	if place := slices.Index(list.Members, d.ID); place > 0 {
 		d.at = d.NextAt.Add(standby(d.entry, place))
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -389,5 +390,52 @@ func TestBatchKilledInFlight(t *testing.T) {
 	f.awaitAll(rs, "delivered")
 	f.allCame(rs, f.sameBatches(f.sink.Got(f.path)), false)
 	f.client.AwaitSubscription(t, f.name, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+	s.MustStop(t)
+}
+
+// TestBatchKilledUnderLoad: whatever a process is doing with batches when it is killed, each accepted event comes, and
+// what comes twice comes as the same batch.
+func TestBatchKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := fleettest.Start(t, fleettest.Options{Args: []string{"--log-level", "warn"}})
+	f := newBatchFlow(t, s, `"maxevents":7,"linger":"300ms"`, `"retry":{"policy":"fixed","initial":"200ms","maxattempts":1000}`)
+	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	f.sink.OnFunc(f.path, func(r *sinktest.Request) sinktest.Answer {
+		switch r.Number % 5 {
+		case 0:
+			return sinktest.Answer{Status: http.StatusBadGateway}
+		case 1:
+			return sinktest.Answer{After: 200 * time.Millisecond}
+		default:
+			return sinktest.Answer{}
+		}
+	})
+	var rs []fleettest.Receipt
+	publish := func() {
+		texts := make([]string, 1+random.IntN(20))
+		for i := range texts {
+			texts[i] = event(unique("event"), f.name, `{"n":1}`)
+		}
+		rs = append(rs, f.client.PublishBatch(t, "["+strings.Join(texts, ",")+"]")...)
+	}
+	for range 6 {
+		for range 8 {
+			publish()
+			f.sink.Wait(f.path, 1)
+		}
+		moment := time.NewTimer(time.Duration(random.IntN(500)) * time.Millisecond)
+		<-moment.C
+		s.Kill()
+		s.Start(t)
+	}
+	f.awaitAll(rs, "delivered")
+	times := f.sameBatches(f.sink.Got(f.path))
+	f.allCame(rs, times, false)
+	f.client.AwaitSubscription(t, f.name, "has nothing waiting", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+	again := 0
+	for _, n := range times {
+		again += n - 1
+	}
+	t.Logf("%d events in %d batches, %d of them came again", len(rs), len(f.sink.Got(f.path)), again)
 	s.MustStop(t)
 }
