@@ -261,9 +261,9 @@ func testBatchHeld(t *testing.T, s *fleettest.Server) {
 		t.Errorf("%d batches of 80 events, of 40 each at most", len(got))
 	}
 	// A batch that failed and is then held comes again as it was.
-	g := newBatchFlow(t, s, `"maxevents":10,"linger":"5m"`, `"retry":{"policy":"fixed","initial":"1s"}`, statuses(500, 200)...)
+	g := newBatchFlow(t, s, `"maxevents":10,"linger":"5m"`, `"retry":{"policy":"fixed","initial":"3s"}`, statuses(500, 200)...)
 	rs = g.publishMany(10)
-	g.awaitAll(rs, "retrying")
+	g.sink.WaitAnswered(g.path, 1)
 	g.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+g.name+"/pause")
 	fleettest.Eventually(t, "the batch is held", func() (bool, any) {
 		held := fleettest.List[fleettest.Delivery](t, g.client, "/v1/deliveries?state=held&subscription="+g.name)
