@@ -73,4 +73,17 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"Credential.passwordfield":         "TOKENSERVER, password and json: what the request calls the password; default password",
 	"Credential.tokenpath":             "TOKENSERVER: where the token is in the JSON answer, such as data.tokens[0].value; default access_token",
 	"Credential.expirespath":           "TOKENSERVER: where its life is, in seconds as a number or a string; default expires_in. Missing, unreadable or not positive: the token is used until the sink answers 401, at most a day",
+
+	"ProtocolSettings.batch": "of content mode batch: it goes when one of these is reached, or earlier when a worker has no room for more. " +
+		"In other modes it is kept and has no effect",
+	"Batch.maxevents":            "1 to 1000",
+	"Batch.maxbytes":             "of the request's body, 1 to 1048576; an event that is larger goes alone",
+	"Batch.linger":               "since the first event of the batch came, 0s to 5m",
+	"DeliveryConfig.responses": "the first rule that matches an answer replaces the outcome of the table, not the reason, which stays what happened. " +
+		"Retry-After still holds: for the delivery as a floor, and of a 429 or 503 for the whole subscription, whatever the action",
+	"ResponseRule.status": "a status (as a number too), a class, a range with both ends, or *: anything but 2xx, network errors included. " +
+		"A 2xx is matched only where it is named: 202, 2xx, 200-299; its reason is then rejected",
+	"ResponseRule.action": "ack: delivered; retry: as the policy says, or every; deadletter: at once; disable: a dead letter, and the subscription is disabled as by a 410",
+	"ResponseRule.every": "of retry: a fixed interval, 10ms to 30d, until success or maxage, without jitter. Such attempts have numbers, and count for neither maxattempts " +
+		"nor the policy's delay, breaker or pause",
 }

@@ -48,6 +48,7 @@ func decodeSubscription(text []byte, tenant string, policy SinkPolicy, brandNew 
 	d.subscription(root)
 	d.checkSink(policy)
 	d.checkRequest()
+	d.checkBatch()
 	d.checkSigning()
 	if brandNew {
 		d.needSecrets()
@@ -121,15 +122,6 @@ func (d *subscriptionReader) checkSink(policy SinkPolicy) {
 	}
 }
 
-// contentMode takes the modes that this release has.
-func (d *subscriptionReader) contentMode(v *jsonValue, at string) {
-	if v.kind == jsonString && v.text == "batch" {
-		d.fault(at, "batch is not supported yet")
-		return
-	}
-	d.oneOf(&d.s.ProtocolSettings.ContentMode, ModeStructured, ModeBinary, ModeData, ModeTemplate)(v, at)
-}
-
 func (d *subscriptionReader) types(v *jsonValue, at string) {
 	d.array(v, at, maxTypes, func(v *jsonValue, at string) {
 		var typ string
@@ -142,17 +134,18 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 	p := &d.s.ProtocolSettings
 	d.object(v, at, map[string]reader{
 		"method":      d.oneOf(&p.Method, MethodPost, MethodPut, MethodPatch, MethodGet),
-		"contentmode": d.contentMode,
+		"contentmode": d.oneOf(&p.ContentMode, ModeStructured, ModeBinary, ModeBatch, ModeData, ModeTemplate),
+		"batch":       d.batch,
 		"headers":     d.headers,
 		"omit":        d.omit,
 		"body":        d.body,
 		"contenttype": d.text(&p.ContentType, wrongContentType),
 		"signing":     d.signing,
-		"batch":       d.later,
 		"handshake":   d.later,
 		"tls":         d.tls,
 		"proxy":       d.proxy,
 	})
+	d.finishBatch(v, at)
 }
 
 func (d *subscriptionReader) config(v *jsonValue, at string) {
@@ -161,7 +154,8 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.later, "rate": d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"responses":   d.responses,
+		"rate":        d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
 		"pause": d.later, "breaker": d.breaker,
 	})
 }

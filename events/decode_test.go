@@ -187,13 +187,30 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"sinkcredential":{"credentialtype":"none"}`:       "/sinkcredential/credentialtype",
 		`"sinkcredential":{"credentialtype":"NONE","x":1}`: "/sinkcredential/x",
 		`"sinkcredential":"NONE"`:                          "/sinkcredential",
-		`"protocolsettings":{"contentmode":"batch","batch":{},"handshake":{}}`: "/protocolsettings/contentmode " +
-			"/protocolsettings/batch /protocolsettings/handshake",
+		`"protocolsettings":{"contentmode":"batch","headers":{"x":"${type} ${now}","y":"${webhookid}"},"handshake":{}},"sinkoverride":"url"`: "/protocolsettings/handshake " +
+			"/sinkoverride /protocolsettings/headers/x",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"responses":[],"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`: "/config/responses " +
-			"/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
+		`"config":{"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`:   "/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
+		`"protocolsettings":{"contentmode":"batches","batch":[]}`:                      "/protocolsettings/contentmode /protocolsettings/batch",
+		`"protocolsettings":{"contentmode":"batch","method":"GET","batch":{"maxevents":0,"maxbytes":1048577,"linger":"301s","max":1}}`: "" +
+			"/protocolsettings/batch/maxevents /protocolsettings/batch/maxbytes /protocolsettings/batch/linger " +
+			"/protocolsettings/batch/max /protocolsettings/method /sink",
+		`"protocolsettings":{"contentmode":"batch","batch":{"maxevents":1001,"maxbytes":1.5,"linger":1}}`: "/protocolsettings/batch/maxevents " +
+			"/protocolsettings/batch/maxbytes /protocolsettings/batch/linger",
+		`"config":{"responses":{}}`: "/config/responses",
+		`"config":{"responses":[7,null,{},{"status":"5xx"},{"action":"ack"}]}`: "/config/responses/0 /config/responses/1 " +
+			"/config/responses/2/status /config/responses/2/action /config/responses/3/action /config/responses/4/status",
+		`"config":{"responses":[{"status":99,"action":"ack"},{"status":"600","action":"ack"},{"status":"504-500","action":"ack"},` +
+			`{"status":"6xx","action":"ack"},{"status":"4XX","action":"ack"},{"status":"","action":"ack"},{"status":"40","action":"ack"},` +
+			`{"status":409.0,"action":"ack"},{"status":["409"],"action":"ack"},{"status":"5xx-6xx","action":"ack"},{"status":"**","action":"ack"}]}`: "" +
+			"/config/responses/0/status /config/responses/1/status /config/responses/2/status /config/responses/3/status " +
+			"/config/responses/4/status /config/responses/5/status /config/responses/6/status /config/responses/7/status " +
+			"/config/responses/8/status /config/responses/9/status /config/responses/10/status",
+		`"config":{"responses":[{"status":"409","action":"Retry"},{"status":"409","action":"ack","every":"1s"},` +
+			`{"status":"409","action":"retry","every":"1ms"},{"status":"409","action":"retry","every":30},{"status":"409","action":"retry","x":1}]}`: "" +
+			"/config/responses/0/action /config/responses/1/every /config/responses/2/every /config/responses/3/every /config/responses/4/x",
 		`"config":{"timeout":"99ms","concurrency":501}`: "/config/timeout /config/concurrency",
 		`"config":{"timeout":"301s","concurrency":0}`:   "/config/timeout /config/concurrency",
 		`"config":{"timeout":15,"concurrency":1.5}`:     "/config/timeout /config/concurrency",

@@ -81,5 +81,7 @@ type Verdict struct {
 	Reason  Reason
 	NextAt  time.Time     // Retry: when the next attempt is due
 	HoldFor time.Duration // the whole subscription gets nothing for this long; 0 = it is not held
-	Disable bool          // the sink said 410: the subscription is disabled
+	Disable bool          // the sink said 410, or a rule says so: the subscription is disabled
+	// Uncounted says that the attempt counts for neither maxattempts, breaker nor pause: the retry of a rule with every.
+	Uncounted bool
 }

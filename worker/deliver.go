@@ -12,7 +12,6 @@ import (
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
-	"github.com/hookfleet/hookfleet/worker/render"
 )
 
 // delivery is one delivery in a worker's hands, before its next attempt.
@@ -23,13 +22,18 @@ type delivery struct {
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
 
-	override *url.URL // where it goes instead of the subscription's sink; nil = the sink
-	gate     string   // of override: which gate it passes
-	foreign  bool     // override is of another origin than the sink, which gets no credentials
+	override *url.URL  // where it goes instead of the subscription's sink; nil = the sink
+	gate     string    // of override: which gate it passes
+	foreign  bool      // override is of another origin than the sink, which gets no credentials
+	errand   *errand   // the message that it came with, among others; nil = whoever has the message waits for the end
+	at       time.Time // when its timer is to fire, if not at NextAt
 }
 
 // number is the next attempt's.
 func (d *delivery) number() int { return d.Attempts + 1 }
+
+// counted is the next attempt's number among those that count.
+func (d *delivery) counted() int { return d.number() - d.Uncounted }
 
 // deliver takes a delivery through one attempt: load → admit → render → send → classify. What it returns is a decision
 // that settle carries out; attempt is nil when no request was made. A panic is an outcome of this delivery alone.
@@ -51,14 +55,10 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, g)
-	if fault, ok := errors.AsType[*render.Error](answer.err); ok {
-		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
-		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
+	if answer.unsent {
+		return w.unsent(ctx, d, answer.err), nil
 	}
-	if none, ok := errors.AsType[tokenError](answer.err); ok {
-		return w.withoutToken(ctx, d, none), nil
-	}
-	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
+	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(shut(d, verdict.HoldFor)))
 	}
@@ -67,6 +67,15 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
 	return verdict, describe(d, plan, answer, verdict, start, took)
+}
+
+// unsent is the verdict for a delivery of which no request was made, because of err.
+func (w *Worker) unsent(ctx context.Context, d *delivery, err error) events.Verdict {
+	if none, ok := errors.AsType[tokenError](err); ok {
+		return w.withoutToken(ctx, d, none)
+	}
+	w.log.Warn().Err(err).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
+	return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}
 }
 
 // untilTold is how long a gate stays closed by itself: the fleet is told within milliseconds, and from then on the sink's
@@ -232,7 +241,7 @@ func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, to
 		attempt.NextAt = v.NextAt.UTC()
 	}
 	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
-		_, attempt.Reason = judge(a) // the delivery's reason says that it ends, the attempt's what happened
+		attempt.Reason = rule(a, &d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
 	}
 	if a.response != nil {
 		attempt.Status = a.response.Status

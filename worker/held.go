@@ -193,6 +193,10 @@ func (w *Worker) drainSlots(id string) int {
 	if entry, ok := w.registry.Lookup(id); ok {
 		rank, n := w.fleet.rank(id)
 		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
+		if batches(entry) {
+			most := bounds(entry).MaxEvents // at least what one batch takes
+			limit = min(limit*most, max(most, 2*cap(w.held.slots)))
+		}
 	}
 	return max(limit, 1)
 }

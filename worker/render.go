@@ -90,14 +90,19 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 // render makes the request of a delivery's next attempt. It is signed as the last thing before it is sent, because
 // receivers compare the timestamp with their clock (SW-3). The error is a *render.Error: there is nothing to send.
 func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
-	sub := p.entry.Subscription
-	id := d.event.WebhookID(sub.ID)
+	id := d.event.WebhookID(p.entry.Subscription.ID)
 	h := make(http.Header, 3+p.content.Fields(d.event))
-	in := render.Input{Event: d.event, WebhookID: id, Subscription: sub.ID, Attempt: d.number(), Now: now}
+	in := render.Input{Event: d.event, WebhookID: id, Subscription: p.entry.Subscription.ID, Attempt: d.number(), Now: now}
 	u, body, err := p.content.Render(&in, d.override, h)
 	if err != nil {
 		return nil, err
 	}
+	return p.request(id, u, h, body, now), nil
+}
+
+// request is what all requests have in common, whatever is in them.
+func (p *plan) request(id string, u *url.URL, h http.Header, body []byte, now time.Time) *egress.Request {
+	sub := p.entry.Subscription
 	values := []string{id, strconv.FormatInt(now.Unix(), 10)}
 	h["Webhook-Id"] = values[0:1:1]
 	h["Webhook-Timestamp"] = values[1:2:2]
@@ -107,7 +112,7 @@ func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	return &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: u, Header: h, Body: body,
 		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
-	}, nil
+	}
 }
 
 // shown is the URL of a request as it is recorded.

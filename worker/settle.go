@@ -28,9 +28,14 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	}
 	// What was sent must be recorded, also when we are told to stop meanwhile. The writers answer within their own time.
 	ctx = context.WithoutCancel(ctx)
+	w.judgeSink(ctx, d, v, attempt)
+	return w.settleOne(ctx, d, v, attempt)
+}
+
+// settleOne is settle without what concerns the sink, which is judged once for all deliveries of a batch.
+func (w *Worker) settleOne(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) error {
 	w.metrics.settled(d, v, attempt)
 	w.report(d, v, attempt)
-	w.judgeSink(ctx, d, v, attempt)
 	switch v.Outcome {
 	case events.Delivered:
 		return w.record(ctx, d, events.StateDelivered, v, attempt)
@@ -65,6 +70,9 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 	first := d.Record == 0
 	if attempt != nil {
 		d.Attempts = attempt.Number
+		if v.Uncounted {
+			d.Uncounted++
+		}
 	}
 	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
@@ -166,13 +174,13 @@ func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, a
 	if d.override != nil {
 		return
 	}
-	if attempt != nil {
+	if attempt != nil && !v.Uncounted {
 		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
 	}
 	var change func(h *registry.Health) bool
 	switch {
 	case v.Disable:
-		change = disableSink
+		change = func(h *registry.Health) bool { return disableSink(h, v.Reason) }
 	case v.HoldFor > 0:
 		until := time.Now().Add(v.HoldFor).UTC()
 		change = func(h *registry.Health) bool { return holdSink(h, until) }
@@ -184,11 +192,11 @@ func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, a
 	}
 }
 
-func disableSink(h *registry.Health) bool {
+func disableSink(h *registry.Health, why events.Reason) bool {
 	if h.State == registry.SinkDisabled {
 		return false
 	}
-	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, events.ReasonGone, time.Now().UTC(), time.Time{}
+	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, why, time.Now().UTC(), time.Time{}
 	return true
 }
 
@@ -206,7 +214,7 @@ func holdSink(h *registry.Health, until time.Time) bool {
 }
 
 func (d *delivery) waiting() *stream.Waiting {
-	return &stream.Waiting{Delivery: d.Delivery, Event: d.event}
+	return &stream.Waiting{Delivery: d.Delivery, Event: d.event, At: d.at}
 }
 
 // finish answers the broker about a message, once all of its deliveries are settled: this is the only ack. What was

@@ -37,9 +37,10 @@ type settled struct {
 	seed    maphash.Seed
 
 	mu     sync.Mutex
-	seen   map[uint64]mark // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
-	from   time.Time       // records since then are in seen; zero = none
-	next   uint64          // first ATTEMPTS sequence that is not read yet
+	seen   map[uint64]mark              // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
+	lists  map[uint64]*stream.BatchList // by the same: the batch that a delivery was last about to be sent in
+	from   time.Time                    // records since then are in seen; zero = none
+	next   uint64                       // first ATTEMPTS sequence that is not read yet
 	used   time.Time
 	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
 	before span              // what was recorded before we connected and may matter
@@ -53,7 +54,7 @@ type span struct {
 }
 
 func newSettled(h *stream.History) *settled {
-	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, fences: map[string]uint64{}}
+	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, lists: map[uint64]*stream.BatchList{}, fences: map[string]uint64{}}
 }
 
 // fence says that every message of the stream up to sequence may have been settled before we came.
@@ -90,7 +91,7 @@ func (s *settled) recall(ctx context.Context) error {
 	if s.known {
 		return nil
 	}
-	if _, err := s.history.SettledUntil(ctx, s.before.from.Add(-settledMargin), s.before.to, s.add); err != nil {
+	if _, err := s.history.SettledUntil(ctx, s.before.from.Add(-settledMargin), s.before.to, stream.Settled{Record: s.add, Batch: s.addList}); err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	s.known = true
@@ -103,10 +104,10 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 	var last uint64
 	var err error
 	if s.from.IsZero() || from.Before(s.from) {
-		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), s.add)
+		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), stream.Settled{Record: s.add, Batch: s.addList})
 		s.from = from
 	} else {
-		last, err = s.history.SettledFrom(ctx, s.next, s.add)
+		last, err = s.history.SettledFrom(ctx, s.next, stream.Settled{Record: s.add, Batch: s.addList})
 	}
 	if err != nil {
 		s.from = time.Time{}
@@ -121,6 +122,19 @@ func (s *settled) add(id string, state events.State, attempts int, record uint64
 	if record > s.seen[key].record { // parts of the history are not read in order
 		s.seen[key] = mark{state, attempts, record}
 	}
+}
+
+func (s *settled) addList(l *stream.BatchList) {
+	for _, id := range l.Members {
+		s.lists[maphash.String(s.seed, id)] = l
+	}
+}
+
+// listOf returns the batch that a delivery was last about to be sent in, as far as lookup has read for it; nil = none.
+func (s *settled) listOf(id string) *stream.BatchList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[maphash.String(s.seed, id)]
 }
 
 // lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
@@ -173,8 +187,8 @@ func earlier(a, b time.Time) time.Time {
 func (s *settled) shrink(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.seen) > 0 && now.Sub(s.used) > settledIdle {
-		s.seen, s.from, s.known = map[uint64]mark{}, time.Time{}, false
+	if len(s.seen)+len(s.lists) > 0 && now.Sub(s.used) > settledIdle {
+		s.seen, s.lists, s.from, s.known = map[uint64]mark{}, map[uint64]*stream.BatchList{}, time.Time{}, false
 	}
 }
 
@@ -235,8 +249,24 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from d
 	if ok && newest.record != m.record {
 		return w.restore(ctx, d, newest, from)
 	}
-	d.NextAt = time.Now()
-	return true, w.setTimer(ctx, d)
+	return true, w.restoreTimer(ctx, d, m)
+}
+
+// restoreTimer sets the timer that the record at m asks for. The message that came again is older than the record: what
+// the attempt changed is in the record alone.
+func (w *Worker) restoreTimer(ctx context.Context, d *delivery, m mark) error {
+	r, err := w.settled.history.Record(ctx, m.record)
+	if err != nil {
+		return fmt.Errorf("read the record of %s: %w", d, err)
+	}
+	if r != nil && r.ID == d.ID {
+		d.Delivery = r.Delivery
+		d.Record = m.record
+	}
+	if d.NextAt.IsZero() {
+		d.NextAt = time.Now()
+	}
+	return w.setTimer(ctx, d)
 }
 
 // restoreDead makes sure that a delivery which is recorded as dead has its dead letter.

@@ -27,8 +27,9 @@ const (
 	fieldSubscription = "subscription"
 )
 
-// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency.
-const maxAckPending = 20_000
+// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency, or
+// ten of which each has also gathered as much for batches as it may.
+const maxAckPending = 50_000
 
 // prepareTimeout bounds the reading of the history at a start: some ten million records.
 const prepareTimeout = time.Minute
@@ -100,6 +101,8 @@ type Worker struct {
 	fleet            *fleet
 	gates            *gates // of the subscriptions' sinks
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
+	rooms            *gates // in the gatherer, for each subscription
+	gatherer         *gatherer
 	plans            *plans
 	keeper           *keeper
 	settled          *settled
@@ -132,13 +135,15 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(), plans: newPlans(),
+		keeper:  newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
+	w.gatherer = newGatherer(func(b *batch) { w.sendBatch(w.sends, w.turns, b) })
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
 }
@@ -184,6 +189,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
+	delivering.Go(func() error { return w.gatherer.run(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
 	w.loaded.Store(true)
@@ -337,6 +343,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
 				w.forgetToken(ctx, id)
+				w.rooms.forget(id)
 				w.plans.forget(id)
 			}
 		}
