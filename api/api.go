@@ -119,7 +119,8 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.egressRoutes(), a.processRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

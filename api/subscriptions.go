@@ -54,12 +54,12 @@ func (a *API) subscriptionRoutes() []route {
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/pause", id: "pauseSubscription", tag: "subscriptions", roles: managers,
 			summary: "Pause a subscription", text: "What comes from now on is held, and so is what waits for a retry when its time comes. Pausing what is paused changes nothing.",
-			codes: []Code{CodeBadID}, handle: a.pauseSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.pauseSubscription, answers: []answer{one},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
 			summary: "Resume a subscription", text: "Ends every hold: a pause, being disabled by a 410, and waiting for a Retry-After to pass. What is held goes out, oldest first.",
-			codes: []Code{CodeBadID}, handle: a.resumeSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.resumeSubscription, answers: []answer{one},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/rotate-secret", id: "rotateSecret", tag: "subscriptions", roles: managers,
@@ -77,14 +77,16 @@ func (a *API) subscriptionRoutes() []route {
 
 // What the contract leaves open.
 const (
-	bodyText = "Only sink is required. The members of the contract that this release does not have are refused as not yet supported. " +
-		"status is read-only and ignored, so that what GET answered can be sent back."
+	bodyText = "Only sink is required, and not even that beside sinkoverride. The members of the contract that this release does not have are " +
+		"refused as not yet supported. status is read-only and ignored, so that what GET answered can be sent back."
 	putText = "Replaces the whole subscription; what is left out becomes its default. A subscription that is paused, or disabled by a 410, is " +
 		"resumed by it unless it says paused: true. A secret that is left out or sent as its mask is kept. A body whose id is another than the " +
 		"path's is refused, and so is a change of tenant. Waiting deliveries are sent by the subscription as it is when they are sent."
 	deleteText = "Deliveries that wait are cancelled, reason unsubscribed; very many of them go on to be cancelled after the answer. None is sent."
 	testText   = "Stores an event of type hookfleet.test for the subscription's tenant, which no subscription's types or filters match, and delivers " +
-		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused."
+		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused. Its data and " +
+		"attributes have the text test wherever sink, headers and body have a placeholder without a default, so that it is sent in every content " +
+		"mode. It has no sink of its own: without sink it ends as skipped, reason no_sink."
 )
 
 // sinkStatus says how a subscription's sink is.
@@ -133,6 +135,8 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case e.Subscription.Paused:
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
+	case e.Locked != nil:
+		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
 	case h.State == registry.SinkHeld && now.Before(h.Until):
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
@@ -222,7 +226,7 @@ func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
 		return nil, err
 	}
 	if c.hidden(s.Tenant) {
-		return nil, faulty(CodeInvalidSubscription, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
+		return nil, faulty(CodeForbidden, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
 	}
 	return s, nil
 }

@@ -14,17 +14,6 @@ import (
 	"github.com/hookfleet/hookfleet/events"
 )
 
-// errUnsupported is the fault of a setting that a later version will know.
-var errUnsupported = errors.New("not supported yet")
-
-// unsupported refuses any value: a setting that is taken and not enforced would be a lie.
-func unsupported(_ *Config, s string) error {
-	if strings.TrimSpace(s) != "" {
-		return errUnsupported
-	}
-	return nil
-}
-
 func text(s string) (string, error) { return strings.TrimSpace(s), nil }
 
 // list splits at commas. Blanks around elements do not count; an empty text is an empty list.
@@ -41,6 +30,11 @@ func list(s string) ([]string, error) {
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// secrets reads a list whose elements no error shows.
+func secrets(s string) ([]secret.Text, error) {
+	return elements(s, func(e string) (secret.Text, error) { return secret.New(e), nil })
 }
 
 func roles(s string) ([]Role, error) {

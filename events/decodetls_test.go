@@ -150,7 +150,7 @@ func TestTLSIsStored(t *testing.T) {
 	s := defaultSubscription("")
 	s.ID, s.Sink = "a", "https://a.example"
 	s.ProtocolSettings.TLS, s.ProtocolSettings.Proxy = &TLS{CACert: cert, ClientCert: cert, ClientKey: secret.New(key), MinVersion: "1.3"}, ProxyNone
-	text, err := Seal(s, nil)
+	text, err := Seal(s, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

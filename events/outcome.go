@@ -29,14 +29,15 @@ func (s State) Ended() bool {
 // Outcome is what an attempt led to.
 type Outcome string
 
-// The outcomes of an attempt (API.md 3.4), and two that no attempt has: Cancelled ends a delivery before the next one,
-// Returned hands it back as it was, because our own process stops.
+// The outcomes of an attempt (API.md 3.4), and three that no attempt has: Cancelled and Skipped end a delivery before the
+// next one, Returned hands it back as it was, because our own process stops.
 const (
 	Delivered Outcome = "delivered"
 	Retry     Outcome = "retry"
 	Dead      Outcome = "dead"
 	Held      Outcome = "held"
 	Cancelled Outcome = "cancelled"
+	Skipped   Outcome = "skipped"
 	Returned  Outcome = "returned"
 )
 
@@ -68,8 +69,10 @@ const (
 	ReasonPaused       Reason = "paused"
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
+	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
+	ReasonNoSink       Reason = "no_sink"
 )
 
 // Verdict is the decision about one attempt, as a value: what settle carries out. Exactly one Outcome, and what it needs.

@@ -90,7 +90,7 @@ func TestRotationIsStored(t *testing.T) {
 	if _, err := s.Rotate(&Rotation{Overlap: DefaultOverlap}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	text, err := Seal(s, nil)
+	text, err := Seal(s, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"runtime/debug"
 	"time"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/worker/render"
 )
 
 // delivery is one delivery in a worker's hands, before its next attempt.
@@ -20,6 +22,10 @@ type delivery struct {
 	entry *registry.Entry // as it is now; nil = the subscription is gone
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
+
+	override *url.URL // where it goes instead of the subscription's sink; nil = the sink
+	gate     string   // of override: which gate it passes
+	foreign  bool     // override is of another origin than the sink, which gets no credentials
 }
 
 // number is the next attempt's.
@@ -40,11 +46,15 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if plan == nil {
 		return verdict, nil
 	}
-	g, verdict := w.admit(turn, d)
+	g, verdict := w.admit(turn, d, plan)
 	if g == nil {
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, g)
+	if fault, ok := errors.AsType[*render.Error](answer.err); ok {
+		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
+		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
+	}
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
 		g.close(time.Now().Add(verdict.HoldFor))
@@ -53,7 +63,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if errors.Is(answer.err, context.Canceled) {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
-	return verdict, describe(d, plan, answer, verdict, start, took)
+	return verdict, describe(d, answer, verdict, start, took)
 }
 
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
@@ -65,6 +75,8 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	case expired(d, time.Now()):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	case d.entry.Locked != nil:
+		return nil, w.notNow(d, events.ReasonCredential)
 	}
 	p, err := w.plans.of(d.entry)
 	if err != nil {
@@ -79,14 +91,24 @@ func expired(d *delivery, now time.Time) bool {
 	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
 }
 
-// admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop. The gate holds
-// a permit that the caller releases.
-func (w *Worker) admit(turn context.Context, d *delivery) (*gate, events.Verdict) {
-	if reason, closed := w.closed(d.entry); closed {
+// admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop, or that there is
+// no sink. The gate holds a permit that the caller releases.
+func (w *Worker) admit(turn context.Context, d *delivery, p *plan) (*gate, events.Verdict) {
+	reason, closed := w.closed(d.entry)
+	if closed && stops(reason) {
+		return nil, w.notNow(d, reason)
+	}
+	if v, ok := w.aim(d, p); !ok {
+		return nil, v
+	}
+	if closed && d.override == nil {
 		return nil, w.notNow(d, reason)
 	}
 	sub := d.entry.Subscription
-	g := w.gates.of(sub.ID)
+	g := w.gateOf(d)
+	if until := g.closedUntil(); d.override != nil && time.Now().Before(until) {
+		return nil, later(until)
+	}
 	rank, n := w.fleet.rank(sub.ID)
 	if !g.acquire(turn, d.lane.limit(share(sub.Config.Concurrency, rank, n)), w.patience(d)) {
 		if turn.Err() != nil || w.stopping() {
@@ -95,18 +117,24 @@ func (w *Worker) admit(turn context.Context, d *delivery) (*gate, events.Verdict
 		return nil, w.notNow(d, events.ReasonConcurrency)
 	}
 	// The sink may have been closed while we waited for its turn.
-	reason, closed := w.closed(d.entry)
-	if !closed && g.isClosed(time.Now()) {
-		reason, closed = events.ReasonThrottled, true
+	reason, closed = w.closed(d.entry)
+	closed = closed && (d.override == nil || stops(reason))
+	until := g.closedUntil()
+	throttled := time.Now().Before(until)
+	if !closed && !throttled && !w.stopping() {
+		return g, events.Verdict{}
 	}
-	if closed || w.stopping() {
-		g.giveBack()
-		if w.stopping() {
-			return nil, events.Verdict{Outcome: events.Returned}
-		}
+	g.giveBack()
+	switch {
+	case w.stopping():
+		return nil, events.Verdict{Outcome: events.Returned}
+	case closed:
 		return nil, w.notNow(d, reason)
+	case d.override != nil:
+		return nil, later(until)
+	default:
+		return nil, w.notNow(d, events.ReasonThrottled)
 	}
-	return g, events.Verdict{}
 }
 
 // patience is how long the delivery waits for its sink's turn. What is held already waits for as long as it is drained.
@@ -125,10 +153,13 @@ func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
 	return events.Verdict{Outcome: events.Held, Reason: reason}
 }
 
-// closed reports whether nothing may be sent to the sink now, and why.
+// closed reports whether nothing may be sent to the subscription's sink now, and why.
 func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 	if entry.Subscription.Paused {
 		return events.ReasonPaused, true
+	}
+	if entry.Locked != nil {
+		return events.ReasonCredential, true
 	}
 	h := w.registry.Health(entry.Subscription.ID)
 	switch h.State {
@@ -150,12 +181,17 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a
 	d.slot = true
 	sent := false
 	defer func() {
-		if !sent { // a panic
+		if !sent { // nothing to send, or a panic
 			g.giveBack()
 		}
 	}()
 	start = time.Now()
-	a = w.send(ctx, p.render(d, start))
+	r, err := p.render(d, start)
+	if err != nil {
+		return answer{err: err}, start, 0
+	}
+	a = w.send(ctx, r)
+	a.url = p.shown(r.URL)
 	took = time.Since(start)
 	sent = true
 	return a, start, took
@@ -163,14 +199,14 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
 	response, err := w.egress.Do(ctx, r)
-	return answer{response, err}
+	return answer{response: response, err: err}
 }
 
 // describe is what is kept of an attempt.
-func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
+func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
 	attempt := &events.Attempt{
 		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
-		Outcome: v.Outcome, Reason: v.Reason, URL: p.maskedURL,
+		Outcome: v.Outcome, Reason: v.Reason, URL: a.url,
 	}
 	if v.Outcome == events.Retry {
 		attempt.NextAt = v.NextAt.UTC()

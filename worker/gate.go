@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,8 @@ const serviceWeight = 0.1
 
 // gate bounds the simultaneous sends to one sink, and knows whether waiting for it is worth while.
 type gate struct {
+	used atomic.Int64 // of a sinkoverride's target: when it was last asked for, in nanoseconds
+
 	mu       sync.Mutex
 	limit    int // this worker's share
 	inflight int
@@ -86,9 +89,9 @@ func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
 }
 
 // expected is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
-// exchange takes.
+// exchange takes. The limit of a busy lane changes with each send, so what is being sent counts where it is more.
 func (g *gate) expected() time.Duration {
-	return time.Duration(len(g.waiting)/g.limit+1) * g.service
+	return time.Duration(len(g.waiting)/max(g.limit, g.inflight)+1) * g.service
 }
 
 // leave gives up waiting. It returns true when the permit came all the same.
@@ -137,11 +140,11 @@ func (g *gate) close(until time.Time) {
 	}
 }
 
-// isClosed reports whether close said so.
-func (g *gate) isClosed(now time.Time) bool {
+// closedUntil is until when close closed the gate.
+func (g *gate) closedUntil() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return now.Before(g.until)
+	return g.until
 }
 
 // grant hands free permits to those who wait, in order. The caller holds mu.

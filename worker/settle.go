@@ -51,6 +51,8 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 		return w.bury(ctx, d, attempt)
 	case events.Cancelled:
 		return w.record(ctx, d, events.StateCancelled, v, attempt)
+	case events.Skipped:
+		return w.record(ctx, d, events.StateSkipped, v, attempt)
 	case events.Returned:
 		return errReturned
 	default:
@@ -68,6 +70,12 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
 	if state.Ended() {
 		r.EndedAt = time.Now().UTC()
+	}
+	if state == events.StateDelivered || state == events.StateCancelled { // nothing follows that names this record
+		if err := w.records.Append(ctx, stream.RecordMessage(&r)); err != nil {
+			return fmt.Errorf("record %s: %w", d, err)
+		}
+		return nil
 	}
 	ack, err := w.records.Write(ctx, stream.RecordMessage(&r), "")
 	if err != nil {
@@ -152,8 +160,12 @@ func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, c
 }
 
 // judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
-// die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent.
+// die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent. What the
+// target of a sinkoverride answers says nothing of the sink.
 func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) {
+	if d.override != nil {
+		return
+	}
 	if attempt != nil {
 		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
 	}

@@ -37,6 +37,9 @@ type fleet struct {
 	log      zerolog.Logger
 	demo     bool
 	operator api.OperatorKey
+	secrets  secretKeys
+
+	lostSecrets bool // start although keys are missing
 
 	pprofListen string   // "" = no profiles
 	pprof       net.Addr // where they are
@@ -225,10 +228,12 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	}
 	if f.broker == nil {
 		f.storage = stream.NewAccountStorage(f.js)
+	} else if err := f.broker.SyncMetadata(); err != nil {
+		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	registryConfig := registry.DefaultConfig()
-	registryConfig.Sync = f.syncer()
+	registryConfig.Sync, registryConfig.Secrets = f.syncer(), f.secrets.Vault
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
 		return err
 	}
@@ -238,7 +243,10 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	f.support.run("admin writer", f.admin.Run)
 	f.support.run("registry", f.registry.Run)
 	f.support.run("keys", f.keys.Run)
-	return f.awaitLoaded(ctx)
+	if err := f.awaitLoaded(ctx); err != nil {
+		return err
+	}
+	return f.checkSecrets(ctx)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -279,7 +287,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	cfg := worker.DefaultConfig()
 	cfg.Concurrency = f.cfg.Worker.Concurrency
 	f.worker, err = worker.New(worker.Deps{
-		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Records: records, Waits: waits,
+		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
@@ -398,6 +406,7 @@ func (f *fleet) checks() []api.Check {
 	checks := []api.Check{
 		func() (string, string) { return "streams", f.topology.Problem() },
 		func() (string, string) { return "storage", f.storageProblem() },
+		func() (string, string) { return "secrets", f.missingKeys() },
 	}
 	if f.worker != nil {
 		checks = append(checks, func() (string, string) { return "worker", f.worker.Ready() })

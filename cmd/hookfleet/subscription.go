@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -16,6 +17,7 @@ type subscription struct {
 	Tenant string   `json:"tenant"`
 	Types  []string `json:"types"`
 	Sink   string   `json:"sink"`
+	Own    string   `json:"sinkoverride"` // where events have a sink of their own
 	Status struct {
 		State   string `json:"state"`
 		Reason  string `json:"reason"`
@@ -36,7 +38,7 @@ func newSubscription() *cobra.Command {
 		remote: r, target: subscriptions, params: []param{{name: "tenant", usage: "of this tenant only"}},
 		header: []string{"ID", "TENANT", "STATE", "REASON", "WAITING", "TYPES", "SINK"},
 		row: rowOf(func(s *subscription) []string {
-			return []string{s.ID, s.Tenant, s.Status.State, s.Status.Reason, count(s.Status.Waiting), strings.Join(s.Types, ","), s.Sink}
+			return []string{s.ID, s.Tenant, s.Status.State, s.Status.Reason, count(s.Status.Waiting), strings.Join(s.Types, ","), cmp.Or(s.Sink, s.Own)}
 		}),
 	}
 	return r.register(group("subscription", "Say which events go to which sink, and how",

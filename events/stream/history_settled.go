@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,41 +22,51 @@ type Settled func(delivery string, state events.State, attempts int, record uint
 // SettledSince calls fn for every record written since from, in order, up to the newest when it began, whose sequence
 // it returns. What was recorded since the time of a consumer's ack floor need not be done again.
 func (h *History) SettledSince(ctx context.Context, from time.Time, fn Settled) (last uint64, err error) {
+	return h.SettledUntil(ctx, from, math.MaxUint64, fn)
+}
+
+// SettledUntil is SettledSince up to a sequence, or to the newest when that is before it.
+func (h *History) SettledUntil(ctx context.Context, from time.Time, to uint64, fn Settled) (last uint64, err error) {
 	first, err := h.leader(ctx, Attempts, getRequest{StartTime: &from})
 	if err != nil {
 		return 0, err
 	}
 	if first == nil {
 		s, err := h.state(ctx, Attempts)
-		return s.Last, err
+		return min(s.Last, to), err
 	}
-	return h.SettledFrom(ctx, first.Sequence, fn)
+	return h.settled(ctx, first.Sequence, to, fn)
 }
 
 // SettledFrom is SettledSince from a sequence on.
 func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) (last uint64, err error) {
+	return h.settled(ctx, sequence, math.MaxUint64, fn)
+}
+
+func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (last uint64, err error) {
 	state, err := h.state(ctx, Attempts)
 	if err != nil {
 		return 0, err
 	}
-	next := max(sequence, state.First)
-	for next <= state.Last {
-		err := h.read(ctx, scan{stream: Attempts, from: next, to: state.Last}, func(at uint64, msg *nats.Msg) bool {
+	next := max(from, state.First)
+	to = min(to, state.Last)
+	for next <= to {
+		err := h.read(ctx, scan{stream: Attempts, from: next, to: to}, func(at uint64, msg *nats.Msg) bool {
 			next = at + 1
-			fn(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), at)
+			fn(recordID(msg.Data), recordState(msg.Data), recordAttempts(msg.Data), at)
 			return true
 		})
 		if err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
-		if next > state.Last {
+		if next > to {
 			break
 		}
 		if err := h.lagging(ctx, &next); err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
 	}
-	return state.Last, nil
+	return to, nil
 }
 
 // lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.
@@ -76,20 +87,30 @@ func (h *History) lagging(ctx context.Context, next *uint64) error {
 	}
 }
 
-// headerValue is Header.Get for a name in the spelling that we write.
-func headerValue(h nats.Header, name string) string {
-	if v := h[name]; len(v) > 0 {
-		return v[0]
-	}
-	return ""
-}
-
 // Members of a record, as AppendRecord writes them. A quote in a string is always escaped, so that in the text of a
 // record they are what they seem, and the delivery's own come first.
 var (
+	idMember       = []byte(`{"id":"`)
+	stateMember    = []byte(`,"state":"`)
 	attemptsMember = []byte(`,"attempts":`)
 	firstMember    = []byte(`,"first":true`)
 )
+
+// recordID reads the delivery's id off a record without decoding it; "" when it is none.
+func recordID(data []byte) string {
+	rest, ok := bytes.CutPrefix(data, idMember)
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end < 0 {
+		return ""
+	}
+	return string(rest[:end])
+}
+
+// recordState reads the state off a record without decoding it.
+func recordState(data []byte) events.State {
+	_, after, _ := bytes.Cut(data, stateMember)
+	return events.State(after[:max(0, bytes.IndexByte(after, '"'))])
+}
 
 // recordAttempts reads the number of attempts off a record without decoding it.
 func recordAttempts(data []byte) int {

@@ -22,11 +22,15 @@ const (
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
-	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, and who the scheduler is
+	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
 // KeyScheduler is the key in BucketFleet whose writer is the scheduler of the fleet.
 const KeyScheduler = "scheduler"
+
+// KeySecrets is the key in BucketFleet whose text is sealed with the key that secrets are sealed with, so that a process
+// with another key finds out when it starts.
+const KeySecrets = "secrets"
 
 // Subjects and durable names.
 const (
@@ -50,8 +54,7 @@ const InboxPrefix = "_HOOKFLEET"
 // Headers of ours. Messages are built from these and the event's own, never by copying what came: a fired timer
 // carries Nats-Scheduler and Nats-Schedule-Next, each of which makes a publish fail or vanish.
 const (
-	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery (waiting), or its id (history)
-	HeaderState    = "Hookfleet-State"    // history: the state after the record
+	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery: of what waits, and of dead letters
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339

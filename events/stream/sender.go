@@ -18,13 +18,20 @@ type Sender struct {
 
 // heartbeat is what a worker says of itself in BucketWorkers.
 type heartbeat struct {
-	At     time.Time `json:"at"`
-	Sender Sender    `json:"sender"`
+	At      time.Time `json:"at"`
+	Sender  Sender    `json:"sender"`
+	Leaving bool      `json:"leaving,omitempty"` // it takes nothing new
+}
+
+// Leaves reports whether a heartbeat says that its worker is leaving.
+func Leaves(text []byte) bool {
+	var beat heartbeat
+	return json.Unmarshal(text, &beat) == nil && beat.Leaving
 }
 
 // Heartbeat is the text of a heartbeat.
-func Heartbeat(at time.Time, s Sender) []byte {
-	text, err := json.Marshal(heartbeat{at.UTC(), s})
+func Heartbeat(at time.Time, s Sender, leaving bool) []byte {
+	text, err := json.Marshal(heartbeat{at.UTC(), s, leaving})
 	if err != nil {
 		panic(fmt.Sprintf("stream: heartbeat: %v", err)) // times, addresses and a string
 	}

@@ -93,6 +93,6 @@ func installJavaScript(t *testing.T, dir string, packages ...string) {
 	cmd := exec.CommandContext(ctx, npm, args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: npm could not install the JavaScript packages: %v\n%s", err, out)
+		t.Skipf("SKIPPED: npm could not install %v: %v\n%s", packages, err, out)
 	}
 }

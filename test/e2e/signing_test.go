@@ -101,15 +101,15 @@ func testSigning(t *testing.T, s *fleettest.Server) {
 		t.Errorf("hmac: %v, want %s", third.Header, want)
 	}
 	t.Run("javascript", func(t *testing.T) {
-		verifyInJavaScript(t, []received{
+		verifyInJavaScript(t, []signedRequest{
 			{"v1", v1.Secret, first.Header, string(first.Body)}, {"v1a", v1a.PublicKey, second.Header, string(second.Body)},
 			{"hmac", "It's a Secret to Everybody", third.Header, string(third.Body)},
 		})
 	})
 }
 
-// received is a request as a script gets it.
-type received struct {
+// signedRequest is a request as a script gets it.
+type signedRequest struct {
 	Scheme, Key string
 	Header      http.Header
 	Body        string
@@ -140,7 +140,7 @@ console.log("verified");
 `
 
 // verifyInJavaScript verifies with the published library, and with node's own cryptography what that does not have.
-func verifyInJavaScript(t *testing.T, all []received) {
+func verifyInJavaScript(t *testing.T, all []signedRequest) {
 	if testing.Short() {
 		t.Skip("installs npm packages")
 	}
