@@ -31,11 +31,11 @@ func (d *subscriptionReader) signing(v *jsonValue, at string) {
 		return r
 	}
 	d.object(v, at, map[string]reader{
-		"scheme":        d.among(&sg.Scheme, schemes...),
+		"scheme":        d.oneOf(&sg.Scheme, schemes...),
 		"secret":        secret,
 		"header":        ofHMAC(d.text(&sg.Header, wrongSignatureHeader)),
-		"hash":          ofHMAC(d.among(&sg.Hash, hashSHA256, "sha512")),
-		"encoding":      ofHMAC(d.among(&sg.Encoding, encodingHex, "base64")),
+		"hash":          ofHMAC(d.oneOf(&sg.Hash, hashSHA256, "sha512")),
+		"encoding":      ofHMAC(d.oneOf(&sg.Encoding, encodingHex, "base64")),
 		"prefix":        ofHMAC(d.text(&sg.Prefix, wrongSignaturePrefix)),
 		"publickey":     d.ignore,
 		"previousuntil": d.ignore,
@@ -94,18 +94,5 @@ func wrongSignaturePrefix(text string) string {
 		return "must be printable ASCII, and not begin with a space"
 	default:
 		return wrongLength(text, maxSignaturePrefix)
-	}
-}
-
-// among reads a string that is one of words.
-func (d *document) among(to *string, words ...string) reader {
-	return func(v *jsonValue, at string) {
-		switch {
-		case !d.is(jsonString, v, at):
-		case !slices.Contains(words, v.text):
-			d.fault(at, "must be %s", strings.Join(words[:len(words)-1], ", ")+" or "+words[len(words)-1])
-		default:
-			*to = v.text
-		}
 	}
 }

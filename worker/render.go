@@ -89,10 +89,14 @@ func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	if p.signer != nil {
 		p.signer.Sign(h, id, now, body)
 	}
-	return &egress.Request{
+	r := &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: u, Header: h, Body: body,
 		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
-	}, nil
+	}
+	if d.foreign {
+		r.TLS = p.foreignTLS
+	}
+	return r, nil
 }
 
 // shown is the URL of a request as it is recorded.

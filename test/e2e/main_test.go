@@ -35,7 +35,7 @@ func TestFleet(t *testing.T) {
 		"round trip": testRoundTrip, "binary fallback": testFallback, "omit": testOmit, "template": testTemplate, "get": testGet,
 		"test of a template": testTestOfTemplate, "shown settings": testShownSettings, "receivers": testReceivers,
 		"override": testOverride, "override hold": testOverrideHold, "override beside hold": testOverrideBesideHold,
-		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges,
+		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges, "tls override": testTLSOverride,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
