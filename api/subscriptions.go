@@ -102,12 +102,19 @@ type sinkStatus struct {
 type subscriptionView struct {
 	*events.Subscription
 	ProtocolSettings protocolSettingsView `json:"protocolsettings"`
+	SinkCredential   *credentialView      `json:"sinkcredential,omitempty"`
 	Status           sinkStatus           `json:"status" access:"readonly"`
 }
 
 type protocolSettingsView struct {
 	*events.ProtocolSettings
 	Signing *signingView `json:"signing,omitempty"`
+}
+
+// credentialView is a credential in an answer. Its secrets mask themselves.
+type credentialView struct {
+	*events.Credential
+	AccessTokenExpiresUTC Time `json:"accesstokenexpiresutc,omitzero"`
 }
 
 // view is the subscription as it is answered; shown says that a secret made up just now is shown.
@@ -117,6 +124,9 @@ func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending m
 	v := subscriptionView{Subscription: s, ProtocolSettings: protocolSettingsView{ProtocolSettings: &s.ProtocolSettings}}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
 		v.ProtocolSettings.Signing = viewSigning(sg, shown && e.SecretMade, time.Now())
+	}
+	if c := s.SinkCredential; c != nil {
+		v.SinkCredential = &credentialView{c, Time(c.AccessTokenExpiresUTC)}
 	}
 	waiting, err := a.countWaiting(ctx, e, pending)
 	if err != nil {
@@ -137,6 +147,9 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
 	case e.Locked != nil:
 		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
+	case e.Subscription.SinkCredential.Expired(now):
+		st.State, st.Reason = registry.SinkHeld, events.ReasonCredential
+		st.Since = Time(e.Subscription.SinkCredential.AccessTokenExpiresUTC)
 	case h.State == registry.SinkHeld && now.Before(h.Until):
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
@@ -215,13 +228,16 @@ func (a *API) getSubscription(c *call) error {
 	return a.answerEntry(c, http.StatusOK, e)
 }
 
+// decoder is events.DecodeSubscription or events.DecodeNewSubscription.
+type decoder func(text []byte, tenant string, policy events.SinkPolicy) (*events.Subscription, error)
+
 // decodeSubscription reads the body. A caller of one tenant makes subscriptions of that tenant only.
-func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
+func (a *API) decodeSubscription(c *call, decode decoder) (*events.Subscription, error) {
 	text, err := c.body()
 	if err != nil {
 		return nil, err
 	}
-	s, err := events.DecodeSubscription(text, c.tenant(), a.deps.Sinks)
+	s, err := decode(text, c.tenant(), a.deps.Sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +248,7 @@ func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
 }
 
 func (a *API) createSubscription(c *call) error {
-	s, err := a.decodeSubscription(c)
+	s, err := a.decodeSubscription(c, events.DecodeNewSubscription)
 	if err != nil {
 		return err
 	}
@@ -249,7 +265,7 @@ func (a *API) putSubscription(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.decodeSubscription(c)
+	s, err := a.decodeSubscription(c, events.DecodeSubscription)
 	if err != nil {
 		return err
 	}
@@ -277,7 +293,8 @@ func (a *API) putSubscription(c *call) error {
 		case registry.SinkPaused, registry.SinkDisabled:
 			return true
 		case registry.SinkHeld:
-			return old == nil || old.Subscription.Sink != s.Sink // what the old sink said is not the new one's
+			// What the old sink said is not the new one's, and what a token server refused may be mended.
+			return old == nil || old.Subscription.Sink != s.Sink || h.Reason == events.ReasonCredential
 		default:
 			return old != nil && old.Subscription.Paused && !s.Paused
 		}

@@ -1,6 +1,10 @@
 package events
 
-import "strconv"
+import (
+	"errors"
+	"slices"
+	"strconv"
+)
 
 // MaxSubscriptionBytes bounds the JSON of a subscription. 64 filters of 4 KiB are half of it; the store takes messages of
 // 1 MiB, and a record holds earlier versions too.
@@ -21,6 +25,16 @@ const (
 // The error is always an *Invalid: Status 400 with code invalid_json for what cannot be parsed, 413 with code too_large,
 // 422 with code invalid_subscription and all faults at once otherwise.
 func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscription, error) {
+	return decodeSubscription(text, tenant, policy, false)
+}
+
+// DecodeNewSubscription is DecodeSubscription for one that replaces none. The secrets that it must bring are among the
+// faults.
+func DecodeNewSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscription, error) {
+	return decodeSubscription(text, tenant, policy, true)
+}
+
+func decodeSubscription(text []byte, tenant string, policy SinkPolicy, brandNew bool) (*Subscription, error) {
 	if len(text) > MaxSubscriptionBytes {
 		return nil, &Invalid{Status: 413, Code: "too_large", Faults: []Fault{
 			{Detail: "is larger than " + strconv.Itoa(MaxSubscriptionBytes) + " bytes"},
@@ -30,11 +44,14 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	if err != nil {
 		return nil, err
 	}
-	d := subscriptionReader{s: defaultSubscription(tenant)}
+	d := subscriptionReader{s: defaultSubscription(tenant), sinks: policy}
 	d.subscription(root)
 	d.checkSink(policy)
 	d.checkRequest()
 	d.checkSigning()
+	if brandNew {
+		d.needSecrets()
+	}
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -55,7 +72,8 @@ func defaultSubscription(tenant string) *Subscription {
 // subscriptionReader knows where in the document what is.
 type subscriptionReader struct {
 	document
-	s *Subscription
+	s     *Subscription
+	sinks SinkPolicy
 }
 
 func (d *subscriptionReader) subscription(v *jsonValue) {
@@ -76,6 +94,19 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 		"config":           d.config,
 		"status":           d.ignore,
 	})
+}
+
+// needSecrets faults the secrets that are missing, unless they are faulted already.
+func (d *subscriptionReader) needSecrets() {
+	invalid, ok := errors.AsType[*Invalid](d.s.KeepSecrets(nil))
+	if !ok {
+		return
+	}
+	for _, f := range invalid.Faults {
+		if !slices.ContainsFunc(d.faults, func(have Fault) bool { return have.Pointer == f.Pointer }) {
+			d.fault(f.Pointer, "%s", f.Detail)
+		}
+	}
 }
 
 func (d *subscriptionReader) checkSink(policy SinkPolicy) {
@@ -123,23 +154,6 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 		"proxy":       d.proxy,
 	})
 }
-
-// credential takes NONE, which is what is when there is none. Of another type only the type is faulted: its members are
-// right, this release just does not have them.
-func (d *subscriptionReader) credential(v *jsonValue, at string) {
-	kind := v.member("credentialtype")
-	switch {
-	case v.kind == jsonObject && kind == nil:
-		d.fault(at+"/credentialtype", "is required")
-	case kind != nil && kind.kind == jsonString && kind.text != "NONE":
-		d.word(new(string), "NONE", credentialTypes...)(kind, at+"/credentialtype")
-	default:
-		d.object(v, at, map[string]reader{"credentialtype": d.word(new(string), "NONE")})
-	}
-}
-
-// credentialTypes are those of API.md 3.3 that this release does not have.
-var credentialTypes = []string{"APIKEY", "PLAIN", "BEARER", "ACCESSTOKEN", "TOKENSERVER"}
 
 func (d *subscriptionReader) config(v *jsonValue, at string) {
 	c := &d.s.Config

@@ -181,13 +181,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"source":"a\u0007"`:   "/source",
 		`"types":"order"`:      "/types",
 		`"types":["a","",5,"*","a.*.b","a*",".*","a.*"]`: "/types/1 /types/2 /types/3 /types/4 /types/5 /types/6",
-		`"protocol":"MQTT"`:   "/protocol",
-		`"protocol":"http"`:   "/protocol",
-		`"sinkcredential":{}`: "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"APIKEY","value":"x"}`: "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"none"}`:               "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"NONE","x":1}`:         "/sinkcredential/x",
-		`"sinkcredential":"NONE"`:                                  "/sinkcredential",
+		`"protocol":"MQTT"`:                                "/protocol",
+		`"protocol":"http"`:                                "/protocol",
+		`"sinkcredential":{}`:                              "/sinkcredential/credentialtype",
+		`"sinkcredential":{"credentialtype":"none"}`:       "/sinkcredential/credentialtype",
+		`"sinkcredential":{"credentialtype":"NONE","x":1}`: "/sinkcredential/x",
+		`"sinkcredential":"NONE"`:                          "/sinkcredential",
 		`"protocolsettings":{"contentmode":"batch","batch":{},"handshake":{}}`: "/protocolsettings/contentmode " +
 			"/protocolsettings/batch /protocolsettings/handshake",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
@@ -268,6 +267,8 @@ func TestDecodeSubscriptionTenant(t *testing.T) {
 // No input panics, is refused with anything but an *Invalid, or is taken and then not taken again as it is shown.
 func FuzzDecodeSubscription(f *testing.F) {
 	f.Add([]byte(full))
+	f.Add([]byte(withCredential(`"credentialtype":"APIKEY","secret":"a:b"`)))
+	f.Add([]byte(withCredential(server + `,"granttype":"json","username":"u","password":"p","tokenpath":"a[0].b"`)))
 	f.Add([]byte(`{"sink":"https://a.example","types":["a.*"],"filters":[{"not":{"exact":{"a":"b"}}}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := DecodeSubscription(text, "", SinkPolicy{PlainHTTP: true})

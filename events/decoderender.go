@@ -115,13 +115,18 @@ func wrongHeaderName(name string) string {
 	if !isToken(name) || len(name) > maxHeaderName {
 		return "is no header name"
 	}
-	name = lower(name)
-	for _, reserved := range reservedHeaders {
-		if name == reserved || strings.HasSuffix(reserved, "-") && strings.HasPrefix(name, reserved) {
-			return "cannot be set: it is reserved"
-		}
+	if isReservedHeader(name) {
+		return "cannot be set: it is reserved"
 	}
 	return ""
+}
+
+// isReservedHeader reports whether no setting and no credential of a subscription may set a header of this name.
+func isReservedHeader(name string) bool {
+	name = lower(name)
+	return slices.ContainsFunc(reservedHeaders, func(reserved string) bool {
+		return name == reserved || strings.HasSuffix(reserved, "-") && strings.HasPrefix(name, reserved)
+	})
 }
 
 // wrongHeaderText says what is wrong with the template of a header's value; "" = nothing.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/credential"
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -14,7 +15,9 @@ import (
 type answer struct {
 	response *egress.Response
 	err      error
-	url      string // that it came from, as it is recorded
+	url      string            // that it came from, as it is recorded
+	unsent   bool              // there was nothing to send, or no token: err says why
+	token    *credential.Token // that it was sent with; nil = none
 }
 
 // classify decides what follows from an attempt. It is pure and total: number is the attempt's (from 1), created the

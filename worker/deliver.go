@@ -55,15 +55,30 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
 		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
 	}
+	if none, ok := errors.AsType[tokenError](answer.err); ok {
+		return w.withoutToken(ctx, d, none), nil
+	}
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	if verdict.HoldFor > 0 {
-		g.close(time.Now().Add(verdict.HoldFor))
+		g.close(time.Now().Add(shut(d, verdict.HoldFor)))
 	}
 	g.release(took)
 	if errors.Is(answer.err, context.Canceled) {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
-	return verdict, describe(d, answer, verdict, start, took)
+	return verdict, describe(d, plan, answer, verdict, start, took)
+}
+
+// untilTold is how long a gate stays closed by itself: the fleet is told within milliseconds, and from then on the sink's
+// state says whether it is held, which a resume ends.
+const untilTold = 2 * time.Second
+
+// shut is for how long the gate itself is closed. Of the sink that an event has for itself nothing else knows.
+func shut(d *delivery, hold time.Duration) time.Duration {
+	if d.override != nil {
+		return hold
+	}
+	return min(hold, untilTold)
 }
 
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
@@ -103,6 +118,11 @@ func (w *Worker) admit(turn context.Context, d *delivery, p *plan) (*gate, event
 	}
 	if closed && d.override == nil {
 		return nil, w.notNow(d, reason)
+	}
+	if !d.foreign {
+		if verdict, ok := w.authorize(turn, d, p); !ok {
+			return nil, verdict
+		}
 	}
 	sub := d.entry.Subscription
 	g := w.gateOf(d)
@@ -162,12 +182,14 @@ func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
 		return events.ReasonCredential, true
 	}
 	h := w.registry.Health(entry.Subscription.ID)
-	switch h.State {
-	case registry.SinkPaused:
+	switch {
+	case h.State == registry.SinkPaused:
 		return events.ReasonPaused, true
-	case registry.SinkDisabled:
+	case h.State == registry.SinkDisabled:
 		return events.ReasonDisabled, true
-	case registry.SinkHeld:
+	case entry.Subscription.SinkCredential.Expired(time.Now()):
+		return events.ReasonCredential, true
+	case h.State == registry.SinkHeld:
 		return h.Reason, time.Now().Before(h.Until)
 	default:
 		return events.ReasonNone, false
@@ -181,17 +203,15 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a
 	d.slot = true
 	sent := false
 	defer func() {
-		if !sent { // nothing to send, or a panic
+		if !sent { // nothing to send, no token, or a panic
 			g.giveBack()
 		}
 	}()
 	start = time.Now()
-	r, err := p.render(d, start)
-	if err != nil {
-		return answer{err: err}, start, 0
+	a = w.sendAs(ctx, p, !d.foreign, func() (*egress.Request, error) { return p.render(d, time.Now()) })
+	if a.unsent {
+		return a, start, 0
 	}
-	a = w.send(ctx, r)
-	a.url = p.shown(r.URL)
 	took = time.Since(start)
 	sent = true
 	return a, start, took
@@ -203,7 +223,7 @@ func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
 }
 
 // describe is what is kept of an attempt.
-func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
+func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
 	attempt := &events.Attempt{
 		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
 		Outcome: v.Outcome, Reason: v.Reason, URL: a.url,
@@ -217,6 +237,7 @@ func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.D
 	if a.response != nil {
 		attempt.Status = a.response.Status
 		attempt.Response = keep(a.response)
+		p.redact(attempt.Response, a.token)
 	} else if a.err != nil {
 		attempt.Response = &events.Response{Body: a.err.Error()}
 	}

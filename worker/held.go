@@ -70,7 +70,8 @@ func (w *Worker) drainAll(ctx context.Context) error {
 		w.watchBacklogs(ctx)
 		for id := range w.registry.Backlogged() {
 			mu.Lock()
-			start := !running[id] && len(running) < maxDrains && w.mayDrain(id)
+			mend := w.mayMend(id)
+			start := !running[id] && len(running) < maxDrains && (mend || w.mayDrain(id))
 			if start {
 				running[id] = true
 			}
@@ -79,7 +80,9 @@ func (w *Worker) drainAll(ctx context.Context) error {
 				continue
 			}
 			drains.Go(func() {
-				if err := w.drain(ctx, id); err != nil && ctx.Err() == nil {
+				if mend {
+					w.mend(ctx, id)
+				} else if err := w.drain(ctx, id); err != nil && ctx.Err() == nil {
 					w.log.Warn().Err(err).Str(fieldSubscription, id).Msg("held deliveries not drained; trying again")
 				}
 				mu.Lock()

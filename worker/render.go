@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/credential"
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
@@ -22,12 +23,16 @@ type plan struct {
 	origin    string // of the sink; "" = it has none
 	maskedURL string // of a sink without placeholders
 	transport
+
+	credential *credential.Credential // nil = none
 }
 
 // plans keeps the plan of each subscription's present version.
 type plans struct {
 	mu  sync.RWMutex
 	all map[string]*plan
+
+	credential func(*registry.Entry) (*credential.Credential, error) // prepares that of a subscription
 }
 
 func newPlans() *plans { return &plans{all: map[string]*plan{}} }
@@ -44,10 +49,20 @@ func (p *plans) of(entry *registry.Entry) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if one.credential, err = p.credential(entry); err != nil {
+		return nil, fmt.Errorf("credential of %s: %w", id, err)
+	}
 	p.mu.Lock()
 	p.all[id] = one
 	p.mu.Unlock()
 	return one, nil
+}
+
+// present is the plan that is kept of a subscription; nil when there is none.
+func (p *plans) present(id string) *plan {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.all[id]
 }
 
 func (p *plans) forget(id string) {

@@ -77,6 +77,7 @@ type Deps struct {
 	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
+	Tokens   *stream.Tokens // of token servers, shared by all workers
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
 }
@@ -93,6 +94,7 @@ type Worker struct {
 	records  *stream.Writer
 	waits    *stream.Writer
 	waitlist *stream.Waitlist
+	tokens   *stream.Tokens
 
 	first, due, held *lane
 	fleet            *fleet
@@ -125,7 +127,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
-		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
+		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
@@ -135,6 +137,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		handed: &handedBack{times: map[uint64]int{}},
 	}
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
+	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
@@ -333,6 +336,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
+				w.forgetToken(ctx, id)
 				w.plans.forget(id)
 			}
 		}

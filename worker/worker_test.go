@@ -108,7 +108,7 @@ func (b *bundle) work() (stop func()) {
 	b.tb.Cleanup(out.Close)
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
-		Waitlist: b.waitlist, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}, worker.DefaultConfig()))
 	return background(b.tb, "worker", w.Run)
 }
