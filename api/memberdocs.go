@@ -76,9 +76,9 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 
 	"ProtocolSettings.batch": "of content mode batch: it goes when one of these is reached, or earlier when a worker has no room for more. " +
 		"In other modes it is kept and has no effect",
-	"Batch.maxevents":            "1 to 1000",
-	"Batch.maxbytes":             "of the request's body, 1 to 1048576; an event that is larger goes alone",
-	"Batch.linger":               "since the first event of the batch came, 0s to 5m",
+	"Batch.maxevents": "1 to 1000",
+	"Batch.maxbytes":  "of the request's body, 1 to 1048576; an event that is larger goes alone",
+	"Batch.linger":    "since the first event of the batch came, 0s to 5m",
 	"DeliveryConfig.responses": "the first rule that matches an answer replaces the outcome of the table, not the reason, which stays what happened. " +
 		"Retry-After still holds: for the delivery as a floor, and of a 429 or 503 for the whole subscription, whatever the action",
 	"ResponseRule.status": "a status (as a number too), a class, a range with both ends, or *: anything but 2xx, network errors included. " +

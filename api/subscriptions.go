@@ -64,7 +64,7 @@ func (a *API) subscriptionRoutes() []route {
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/rotate-secret", id: "rotateSecret", tag: "subscriptions", roles: managers,
 			summary: "Replace the secret that requests are signed with", text: rotateText, headers: []string{"If-Match"},
-			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned}, conflicts...), handle: a.rotateSecret,
+			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned, CodeSecretsLocked}, conflicts...), handle: a.rotateSecret,
 			answers: []answer{{status: 200, text: "the subscription, with the secret that was made up for it", value: one.value, headers: one.headers}},
 		},
 		{

@@ -97,7 +97,11 @@ func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.request(id, u, h, body, now), nil
+	r := p.request(id, u, h, body, now)
+	if d.foreign {
+		r.TLS = p.foreignTLS
+	}
+	return r, nil
 }
 
 // request is what all requests have in common, whatever is in them.

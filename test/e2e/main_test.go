@@ -39,7 +39,7 @@ func TestFleet(t *testing.T) {
 		"round trip": testRoundTrip, "binary fallback": testFallback, "omit": testOmit, "template": testTemplate, "get": testGet,
 		"test of a template": testTestOfTemplate, "shown settings": testShownSettings, "receivers": testReceivers,
 		"override": testOverride, "override hold": testOverrideHold, "override beside hold": testOverrideBesideHold,
-		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges,
+		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges, "tls override": testTLSOverride,
 		"credentials": testCredentials, "credential changes": testCredentialChanges, "access token": testAccessToken,
 		"token server": testTokenServer, "token ends": testTokenEnds, "token 401": testToken401, "token 401 always": testAlways401,
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
