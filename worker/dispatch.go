@@ -22,12 +22,14 @@ func (w *Worker) dispatch(m *nats.Msg) {
 		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
-	held := w.keeper.add(m.Reply)
-	defer w.keeper.remove(held)
+	held := w.keeper.add(stream.Events, from.Sequence, m.Reply)
+	if held == nil {
+		return
+	}
 	if ackFirst {
 		w.finish(m, nil)
 	}
-	w.finish(m, w.fanOut(w.sends, w.turns, m, from))
+	w.letGo(held, m, w.fanOut(w.sends, w.turns, m, from))
 }
 
 func (w *Worker) fanOut(ctx, turn context.Context, m *nats.Msg, from delivered) error {
