@@ -22,7 +22,10 @@ func (w *Worker) dispatch(m *nats.Msg) {
 		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
-	x := w.newErrand(m)
+	x := w.newErrand(from.Sequence, m)
+	if x == nil {
+		return
+	}
 	if ackFirst {
 		w.finish(m, nil)
 	}

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // errand is a message in our hands, whose deliveries may end at different times: those that wait for a batch to fill
@@ -18,9 +20,14 @@ type errand struct {
 	err  error
 }
 
-// newErrand keeps a message alive until its maker, and everybody who was added since, has said done.
-func (w *Worker) newErrand(m *nats.Msg) *errand {
-	return &errand{w: w, m: m, kept: w.keeper.add(m.Reply), open: 1}
+// newErrand keeps the message of an event alive until its maker, and everybody who was added since, has said done. It is
+// nil for one that is in our hands already.
+func (w *Worker) newErrand(sequence uint64, m *nats.Msg) *errand {
+	kept := w.keeper.add(stream.Events, sequence, m.Reply)
+	if kept == nil {
+		return nil
+	}
+	return &errand{w: w, m: m, kept: kept, open: 1}
 }
 
 // add lets the errand wait for one more.
@@ -38,7 +45,6 @@ func (x *errand) done(err error) {
 	last, err := x.open == 0, x.err
 	x.mu.Unlock()
 	if last {
-		x.w.finish(x.m, err)
-		x.w.keeper.remove(x.kept)
+		x.w.letGo(x.kept, x.m, err)
 	}
 }

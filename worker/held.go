@@ -207,8 +207,10 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 	if !ok {
 		return
 	}
-	held := w.keeper.add(m.Reply)
-	defer w.keeper.remove(held)
+	held := w.keeper.add(stream.HeldName, from.Sequence, m.Reply)
+	if held == nil {
+		return
+	}
 	times, err := from.Times, errReturned
 	if w.handed.take(from) {
 		from.Times = 1
@@ -220,7 +222,7 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 		end()
 		w.handed.note(from.Sequence, times)
 	}
-	w.finish(m, err)
+	w.letGo(held, m, err)
 }
 
 // watchDrain ends a drain that is done (true) or may not go on (false).

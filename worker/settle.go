@@ -217,6 +217,12 @@ func (d *delivery) waiting() *stream.Waiting {
 	return &stream.Waiting{Delivery: d.Delivery, Event: d.event, At: d.at}
 }
 
+// letGo answers the broker about a message that is in our hands no more: what is handed back may come again at once.
+func (w *Worker) letGo(held *kept, m *nats.Msg, err error) {
+	w.keeper.remove(held)
+	w.finish(m, err)
+}
+
 // finish answers the broker about a message, once all of its deliveries are settled: this is the only ack. What was
 // handed back goes to another worker at once; what failed to settle comes again after its AckWait.
 func (w *Worker) finish(m *nats.Msg, err error) {

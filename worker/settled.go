@@ -41,6 +41,7 @@ type settled struct {
 	lists  map[uint64]*stream.BatchList // by the same: the batch that a delivery was last about to be sent in
 	from   time.Time                    // records since then are in seen; zero = none
 	next   uint64                       // first ATTEMPTS sequence that is not read yet
+	read   time.Time                    // when the last reading began
 	used   time.Time
 	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
 	before span              // what was recorded before we connected and may matter
@@ -78,7 +79,7 @@ func (s *settled) suspect(streamName string, from delivered) bool {
 func (s *settled) load(ctx context.Context, from time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.cover(ctx, from); err != nil {
+	if err := s.cover(ctx, from, time.Now()); err != nil {
 		return err
 	}
 	s.before, s.known = span{from, s.next - 1}, true
@@ -98,12 +99,19 @@ func (s *settled) recall(ctx context.Context) error {
 	return nil
 }
 
-// cover extends what is in memory back to from, and forward to now. The caller holds mu: who else asks needs it too.
-func (s *settled) cover(ctx context.Context, from time.Time) error {
+// cover extends what is in memory back to from, and forward to the time it was asked for. The caller holds mu: who else
+// asks needs it too, and is content with a reading that began after that. When much comes again at once, one reading
+// for each would take so long that more comes again.
+func (s *settled) cover(ctx context.Context, from, asked time.Time) error {
 	s.used = time.Now()
+	back := s.from.IsZero() || from.Before(s.from)
+	if !back && s.read.After(asked) {
+		return nil
+	}
+	began := s.used
 	var last uint64
 	var err error
-	if s.from.IsZero() || from.Before(s.from) {
+	if back {
 		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), stream.Settled{Record: s.add, Batch: s.addList})
 		s.from = from
 	} else {
@@ -113,7 +121,7 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 		s.from = time.Time{}
 		return fmt.Errorf("read the history: %w", err)
 	}
-	s.next = max(s.next, last+1)
+	s.next, s.read = max(s.next, last+1), began
 	return nil
 }
 
@@ -139,12 +147,13 @@ func (s *settled) listOf(id string) *stream.BatchList {
 
 // lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
 func (s *settled) lookup(ctx context.Context, id string, since time.Time, again bool) (mark, bool, error) {
+	asked := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Below the fence only what was recorded before we connected matters, and that is loaded. A message that is handed
 	// out again may have been recorded by a worker that died just now: read on.
 	if again || s.from.IsZero() || since.Before(s.from) {
-		if err := s.cover(ctx, earlier(since, s.from)); err != nil {
+		if err := s.cover(ctx, earlier(since, s.from), asked); err != nil {
 			return mark{}, false, err
 		}
 	}
@@ -156,6 +165,7 @@ func (s *settled) lookup(ctx context.Context, id string, since time.Time, again 
 // lookupHeld is lookup for a message of HELD. Those lie there for days, while the history since then is long: only what
 // was recorded before we connected is read, and what is recent.
 func (s *settled) lookupHeld(ctx context.Context, id string, from delivered) (mark, bool, error) {
+	asked := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if from.Sequence <= s.fences[stream.HeldName] {
@@ -164,11 +174,11 @@ func (s *settled) lookupHeld(ctx context.Context, id string, from delivered) (ma
 		}
 	}
 	if from.Times > 1 {
-		since := time.Now().Add(-heldMemory)
+		since := asked.Add(-heldMemory)
 		if from.Stored.After(since) {
 			since = from.Stored
 		}
-		if err := s.cover(ctx, since); err != nil {
+		if err := s.cover(ctx, since, asked); err != nil {
 			return mark{}, false, err
 		}
 	}
