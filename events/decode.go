@@ -33,6 +33,7 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	d := subscriptionReader{s: defaultSubscription(tenant)}
 	d.subscription(root)
 	d.checkSink(policy)
+	d.checkHandshake(policy)
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -101,7 +102,7 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 		"contentmode": d.word(&p.ContentMode, ModeStructured, "binary", "batch", "data", "template"),
 		"signing":     d.signing,
 		"batch":       d.later, "headers": d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
-		"handshake": d.later, "tls": d.later, "proxy": d.later,
+		"handshake": d.handshake, "tls": d.later, "proxy": d.later,
 	})
 }
 
@@ -138,16 +139,8 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.later, "rate": d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
-		"pause": d.later, "breaker": d.breaker,
-	})
-}
-
-func (d *subscriptionReader) breaker(v *jsonValue, at string) {
-	b := &d.s.Config.Breaker
-	d.object(v, at, map[string]reader{
-		"failures": d.integer(&b.Failures, 0, maxAttempts),
-		"cooldown": d.duration(&b.Cooldown, minDelay, maxDelay),
+		"responses":   d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"rate": d.rate, "pause": d.pause, "breaker": d.breaker,
 	})
 }
 

@@ -190,15 +190,15 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"sinkcredential":{"credentialtype":"NONE","x":1}`:         "/sinkcredential/x",
 		`"sinkcredential":"NONE"`:                                  "/sinkcredential",
 		`"protocolsettings":{"method":"PUT","contentmode":"binary","batch":{},"headers":{},"omit":[],"body":{},` +
-			`"contenttype":"a/b","handshake":{},"tls":{},"proxy":"none"}`: "/protocolsettings/method /protocolsettings/contentmode " +
+			`"contenttype":"a/b","tls":{},"proxy":"none"}`: "/protocolsettings/method /protocolsettings/contentmode " +
 			"/protocolsettings/batch /protocolsettings/headers /protocolsettings/omit /protocolsettings/body " +
-			"/protocolsettings/contenttype /protocolsettings/handshake /protocolsettings/tls /protocolsettings/proxy",
+			"/protocolsettings/contenttype /protocolsettings/tls /protocolsettings/proxy",
 		`"protocolsettings":{"signing":{"scheme":"hmac","hash":"sha256"}}`:             "/protocolsettings/signing/scheme /protocolsettings/signing/hash",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"responses":[],"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`: "/config/responses " +
-			"/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
+		`"config":{"responses":[],"ordering":{},"schedule":{},"lifecycle":{}}`: "/config/responses " +
+			"/config/ordering /config/schedule /config/lifecycle",
 		`"config":{"timeout":"99ms","concurrency":501}`: "/config/timeout /config/concurrency",
 		`"config":{"timeout":"301s","concurrency":0}`:   "/config/timeout /config/concurrency",
 		`"config":{"timeout":15,"concurrency":1.5}`:     "/config/timeout /config/concurrency",
@@ -248,12 +248,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 func TestDecodeSubscriptionSaysWhy(t *testing.T) {
 	t.Parallel()
 	_, err := DecodeSubscription([]byte(`{"sink":"https://a.example/${subject}","maxAttempts":1,"sink_override":"x",
-		"config":{"max_attempts":1,"pause":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
+		"config":{"max_attempts":1,"ordering":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
 	want := []Fault{
 		{"/maxAttempts", "is not known"},
 		{"/sink_override", "is not known, write sinkoverride"},
 		{"/config/max_attempts", "is not known"},
-		{"/config/pause", "is not supported yet"},
+		{"/config/ordering", "is not supported yet"},
 		{"/protocolsettings/method", "GET is not supported yet"},
 		{"/sink", "has a placeholder, which is not supported yet"},
 	}

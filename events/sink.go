@@ -26,6 +26,9 @@ type SinkPolicy struct {
 	// the egress denies in any spelling, names of this machine and of metadata services. nil refuses none. It is
 	// egress.Guard.HostDenied.
 	HostDenied func(host string) (reason string, denied bool)
+
+	// Origin is the DNS name by which the fleet calls itself in handshakes that name none; "" = they must.
+	Origin string
 }
 
 // Refuses returns what is wrong with raw as a sink, in words that complete "sink …"; none when it is taken (API.md 3,
