@@ -123,16 +123,18 @@ func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending m
 	return v, nil
 }
 
-// statusOf judges as a worker does before it sends: a hold whose time has passed is none.
+// statusOf judges as a worker does before it sends: a hold whose time has passed is none, but the breaker's, which ends
+// with a probe that goes well.
 func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 	st := sinkStatus{State: registry.SinkActive, Since: Time(e.CreatedAt), ConsecutiveFailures: h.ConsecutiveFailures}
+	door, reason := e.Door(&h, now)
 	switch {
 	case h.State == registry.SinkDisabled, h.State == registry.SinkPaused:
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case e.Subscription.Paused:
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
-	case h.State == registry.SinkHeld && now.Before(h.Until):
-		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
+	case door != registry.Open:
+		st.State, st.Reason, st.Since = registry.SinkHeld, reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
 		st.Since = Time(h.Until)
 	case !h.Since.IsZero():
@@ -271,9 +273,9 @@ func (a *API) putSubscription(c *call) error {
 		case registry.SinkPaused, registry.SinkDisabled:
 			return true
 		case registry.SinkHeld:
-			return old == nil || old.Subscription.Sink != s.Sink // what the old sink said is not the new one's
-		default:
-			return old != nil && old.Subscription.Paused && !s.Paused
+			return old == nil || old.Subscription.Sink != s.Sink || h.Broken() && s.Config.Breaker.Failures == 0
+		default: // what the old sink said is not the new one's
+			return old != nil && (old.Subscription.Paused && !s.Paused || old.Subscription.Sink != s.Sink && h.ConsecutiveFailures > 0)
 		}
 	})
 	if err != nil {
@@ -361,7 +363,7 @@ func (a *API) activate(ctx context.Context, id string, ends func(*registry.Healt
 		if !ends(h) {
 			return false
 		}
-		*h = registry.Health{State: registry.SinkActive, Since: time.Now().UTC(), Backlog: h.Backlog}
+		h.Reset(time.Now())
 		return true
 	})
 }

@@ -68,6 +68,10 @@ const (
 	ReasonPaused       Reason = "paused"
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
+	ReasonRate         Reason = "rate"
+	ReasonBreaker      Reason = "breaker"
+	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
+	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
 )
@@ -78,5 +82,12 @@ type Verdict struct {
 	Reason  Reason
 	NextAt  time.Time     // Retry: when the next attempt is due
 	HoldFor time.Duration // the whole subscription gets nothing for this long; 0 = it is not held
-	Disable bool          // the sink said 410: the subscription is disabled
+	Disable bool          // the sink said 410, or a rule says so: the subscription is disabled
+	// Uncounted says that the attempt counts for neither maxattempts, breaker nor pause: the retry of a rule with every.
+	Uncounted bool
+}
+
+// Retryable reports whether the attempt failed and could be tried again, but for how often or how late it was.
+func (v *Verdict) Retryable() bool {
+	return v.Outcome == Retry || v.Outcome == Dead && (v.Reason == ReasonExhausted || v.Reason == ReasonExpiredRetry)
 }

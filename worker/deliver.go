@@ -20,6 +20,7 @@ type delivery struct {
 	entry *registry.Entry // as it is now; nil = the subscription is gone
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
+	probe bool // it is the breaker's
 }
 
 // number is the next attempt's.
@@ -40,17 +41,18 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if plan == nil {
 		return verdict, nil
 	}
-	g, verdict := w.admit(turn, d)
-	if g == nil {
+	pass, verdict := w.admit(turn, d)
+	if pass == nil {
 		return verdict, nil
 	}
-	answer, start, took := w.exchange(ctx, d, plan, g)
+	answer, start, took := w.exchange(ctx, d, plan, pass)
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
-	if verdict.HoldFor > 0 {
-		g.close(time.Now().Add(verdict.HoldFor))
+	returned := errors.Is(answer.err, context.Canceled)
+	if !returned { // before the next one may be sent
+		w.judgeSink(ctx, d, &verdict, pass.gate)
 	}
-	g.release(took)
-	if errors.Is(answer.err, context.Canceled) {
+	pass.gate.release(took)
+	if returned {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
 	return verdict, describe(d, plan, answer, verdict, start, took)
@@ -65,6 +67,8 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	case expired(d, time.Now()):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	case w.givesUp(d.entry):
+		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPaused}
 	}
 	p, err := w.plans.of(d.entry)
 	if err != nil {
@@ -79,79 +83,12 @@ func expired(d *delivery, now time.Time) bool {
 	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
 }
 
-// admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop. The gate holds
-// a permit that the caller releases.
-func (w *Worker) admit(turn context.Context, d *delivery) (*gate, events.Verdict) {
-	if reason, closed := w.closed(d.entry); closed {
-		return nil, w.notNow(d, reason)
-	}
-	sub := d.entry.Subscription
-	g := w.gates.of(sub.ID)
-	rank, n := w.fleet.rank(sub.ID)
-	if !g.acquire(turn, d.lane.limit(share(sub.Config.Concurrency, rank, n)), w.patience(d)) {
-		if turn.Err() != nil || w.stopping() {
-			return nil, events.Verdict{Outcome: events.Returned}
-		}
-		return nil, w.notNow(d, events.ReasonConcurrency)
-	}
-	// The sink may have been closed while we waited for its turn.
-	reason, closed := w.closed(d.entry)
-	if !closed && g.isClosed(time.Now()) {
-		reason, closed = events.ReasonThrottled, true
-	}
-	if closed || w.stopping() {
-		g.giveBack()
-		if w.stopping() {
-			return nil, events.Verdict{Outcome: events.Returned}
-		}
-		return nil, w.notNow(d, reason)
-	}
-	return g, events.Verdict{}
-}
-
-// patience is how long the delivery waits for its sink's turn. What is held already waits for as long as it is drained.
-func (w *Worker) patience(d *delivery) time.Duration {
-	if d.lane == w.held {
-		return drainPatience
-	}
-	return maxWait
-}
-
-// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
-func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
-	if d.lane == w.held {
-		return events.Verdict{Outcome: events.Returned}
-	}
-	return events.Verdict{Outcome: events.Held, Reason: reason}
-}
-
-// closed reports whether nothing may be sent to the sink now, and why.
-func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
-	if entry.Subscription.Paused {
-		return events.ReasonPaused, true
-	}
-	h := w.registry.Health(entry.Subscription.ID)
-	switch h.State {
-	case registry.SinkPaused:
-		return events.ReasonPaused, true
-	case registry.SinkDisabled:
-		return events.ReasonDisabled, true
-	case registry.SinkHeld:
-		return h.Reason, time.Now().Before(h.Until)
-	default:
-		return events.ReasonNone, false
-	}
-}
-
-// exchange sends the request in a slot of the lane, which the delivery keeps until it is settled: so what a kill may
-// repeat, sent and not recorded, is never more than the slots.
-func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a answer, start time.Time, took time.Duration) {
-	d.lane.slots <- struct{}{} // frees up within a timeout
-	d.slot = true
+// exchange sends the request.
+func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (a answer, start time.Time, took time.Duration) {
 	sent := false
 	defer func() {
 		if !sent { // a panic
-			g.giveBack()
+			by.gate.giveBack()
 		}
 	}()
 	start = time.Now()

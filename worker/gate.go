@@ -137,6 +137,13 @@ func (g *gate) close(until time.Time) {
 	}
 }
 
+// reopen takes back what close said: the fleet knows.
+func (g *gate) reopen() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = time.Time{}
+}
+
 // isClosed reports whether close said so.
 func (g *gate) isClosed(now time.Time) bool {
 	g.mu.Lock()

@@ -21,6 +21,7 @@ const (
 	drainIdleLook   = 100 * time.Millisecond // how often a drain looks whether it is done
 	drainInactivity = 30 * time.Second       // when the broker removes the consumer of a drain that died
 	drainPatience   = 24 * time.Hour         // the wait for a slow sink's turn ends with the drain, not by itself
+	drainTurn       = 5 * time.Second        // how long a drain goes on while others wait for their turn
 	// justHeld is how long a worker watches over the backlog mark after it held something: the owner may have cleared the
 	// mark before it saw the message.
 	justHeld = 10 * time.Second
@@ -68,9 +69,13 @@ func (w *Worker) drainAll(ctx context.Context) error {
 		case <-tick.C:
 		}
 		w.watchBacklogs(ctx)
+		crowded := false
 		for id := range w.registry.Backlogged() {
 			mu.Lock()
-			start := !running[id] && len(running) < maxDrains && w.mayDrain(id)
+			start := !running[id] && w.mayDrain(id)
+			if start && len(running) >= maxDrains {
+				start, crowded = false, true
+			}
 			if start {
 				running[id] = true
 			}
@@ -87,6 +92,7 @@ func (w *Worker) drainAll(ctx context.Context) error {
 				mu.Unlock()
 			})
 		}
+		w.crowded.Store(crowded)
 	}
 }
 
@@ -109,8 +115,7 @@ func (w *Worker) mayDrain(id string) bool {
 	if !ok {
 		return true
 	}
-	_, closed := w.closed(entry)
-	return !closed
+	return w.drains(entry)
 }
 
 // drain brings a sink's held deliveries back, oldest first, until there are none, the gate closes, another worker owns
@@ -152,7 +157,7 @@ func (w *Worker) drainSlots(id string) int {
 	limit := cap(w.held.slots)
 	if entry, ok := w.registry.Lookup(id); ok {
 		rank, n := w.fleet.rank(id)
-		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
+		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n), w.soon(entry))
 	}
 	return max(limit, 1)
 }
@@ -184,13 +189,14 @@ func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func(
 	defer stop()
 	tick := time.NewTicker(drainIdleLook)
 	defer tick.Stop()
+	began := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
 		}
-		if !w.mayDrain(id) {
+		if !w.mayDrain(id) || w.crowded.Load() && time.Since(began) > drainTurn {
 			return false
 		}
 		look, cancel := context.WithTimeout(ctx, settleTimeout)

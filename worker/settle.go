@@ -30,7 +30,6 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	ctx = context.WithoutCancel(ctx)
 	w.metrics.settled(d, v, attempt)
 	w.report(d, v, attempt)
-	w.judgeSink(ctx, d, v, attempt)
 	switch v.Outcome {
 	case events.Delivered:
 		return w.record(ctx, d, events.StateDelivered, v, attempt)
@@ -153,44 +152,15 @@ func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, c
 
 // judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
 // die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent.
-func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) {
-	if attempt != nil {
-		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
+func (w *Worker) judgeSink(ctx context.Context, d *delivery, v *events.Verdict, g *gate) {
+	now := time.Now()
+	if v.HoldFor > 0 {
+		g.close(now.Add(v.HoldFor)) // here at once: telling the fleet takes some milliseconds
 	}
-	var change func(h *registry.Health) bool
-	switch {
-	case v.Disable:
-		change = disableSink
-	case v.HoldFor > 0:
-		until := time.Now().Add(v.HoldFor).UTC()
-		change = func(h *registry.Health) bool { return holdSink(h, until) }
-	default:
-		return
+	w.failures.tell(ctx, d.entry, tallyOf(v, d.probe, now))
+	if h := w.registry.Health(d.Subscription); h.State == registry.SinkHeld {
+		g.reopen()
 	}
-	if err := w.registry.SetHealth(ctx, d.Subscription, change); err != nil {
-		w.log.Error().Err(err).Str(fieldSubscription, d.Subscription).Msg("state of the sink not stored")
-	}
-}
-
-func disableSink(h *registry.Health) bool {
-	if h.State == registry.SinkDisabled {
-		return false
-	}
-	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, events.ReasonGone, time.Now().UTC(), time.Time{}
-	return true
-}
-
-// holdSink holds a sink until then, unless it is stopped or held longer already.
-func holdSink(h *registry.Health, until time.Time) bool {
-	stopped := h.State == registry.SinkDisabled || h.State == registry.SinkPaused
-	if stopped || h.State == registry.SinkHeld && !h.Until.Before(until) {
-		return false
-	}
-	if h.State != registry.SinkHeld {
-		h.Since = time.Now().UTC()
-	}
-	h.State, h.Reason, h.Until = registry.SinkHeld, events.ReasonThrottled, until
-	return true
 }
 
 func (d *delivery) waiting() *stream.Waiting {

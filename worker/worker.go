@@ -91,6 +91,7 @@ type Worker struct {
 	first, due, held *lane
 	fleet            *fleet
 	gates            *gates
+	pacers           *pacers
 	plans            *plans
 	keeper           *keeper
 	settled          *settled
@@ -105,7 +106,9 @@ type Worker struct {
 
 	stop   atomic.Bool
 	loaded atomic.Bool
-	before atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
+
+	crowded atomic.Bool   // sinks wait for their drain
+	before  atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
 }
 
 // New makes a worker. It starts nothing.
@@ -122,7 +125,8 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), plans: newPlans(), keeper: newKeeper(deps.Conn),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(),
+		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 	}
 	w.failures = newFailures(deps.Registry, log)
@@ -320,6 +324,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
+				w.pacers.forget(id)
 				w.plans.forget(id)
 			}
 		}
