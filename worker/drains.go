@@ -7,6 +7,10 @@ import (
 	"github.com/hookfleet/hookfleet/events/registry"
 )
 
+// paceDrainAhead is how long before a sink's next permit its drain begins. What is drained reserves all of the time that it
+// waits for, and the drain must not end for that.
+const paceDrainAhead = paceDrainWait + time.Second
+
 // drains reports whether a sink's held deliveries may go: sent, one as the breaker's probe, or given up. Those of a sink
 // that is used up for now stay where they are until shortly before its next permit.
 func (w *Worker) drains(e *registry.Entry) bool {
@@ -18,7 +22,7 @@ func (w *Worker) drains(e *registry.Entry) bool {
 		return false
 	}
 	at := w.pace(e)
-	return at.interval == 0 || !w.pacers.of(e.Subscription.ID).next(at, now).After(now.Add(paceDrainWait))
+	return at.interval == 0 || !w.pacers.of(e.Subscription.ID).next(at, now).After(now.Add(paceDrainAhead))
 }
 
 // soon is how many of a sink's held deliveries there is something to do for soon: one when the breaker waits for its

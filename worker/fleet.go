@@ -24,6 +24,10 @@ const (
 	heartbeatTTL      = 5 * time.Second
 )
 
+// leaving is the heartbeat of a worker that takes nothing new: it owns no sink any more, and has its part of their
+// limits until what it has in flight has ended.
+const leaving = "leaving"
+
 // fleet knows the live workers by their heartbeats.
 type fleet struct {
 	nc  *nats.Conn
@@ -32,19 +36,20 @@ type fleet struct {
 	id  string
 
 	mu      sync.RWMutex
-	workers []string // sorted; this one included
-	changed chan struct{}
+	workers []string // that are alive, sorted; this one included
+	staying []string // those of them that are not leaving
 }
 
 func newFleet(nc *nats.Conn, js jetstream.JetStream, log zerolog.Logger, id string) *fleet {
-	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, changed: make(chan struct{}, 1)}
+	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, staying: []string{id}}
 }
 
-// run sends heartbeats and watches the others' until ctx ends; then it signs off.
-func (f *fleet) run(ctx context.Context) error {
-	kv, err := f.js.KeyValue(ctx, stream.BucketWorkers)
+// run sends heartbeats and watches the others' until ctx ends; then it signs off. From the end of stay on, which comes
+// before, its heartbeats say that it is leaving.
+func (f *fleet) run(ctx, stay context.Context) error {
+	kv, err := f.js.KeyValue(stay, stream.BucketWorkers)
 	if err != nil {
-		if ctx.Err() != nil {
+		if stay.Err() != nil {
 			return nil //nolint:nilerr // told to stop before it began
 		}
 		return fmt.Errorf("open bucket %s: %w", stream.BucketWorkers, err)
@@ -54,25 +59,31 @@ func (f *fleet) run(ctx context.Context) error {
 	defer watching.Wait()
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
-	for {
-		f.beat(ctx)
+	for leave := stay.Done(); ; {
+		f.beat(ctx, stay.Err() != nil)
 		select {
 		case <-ctx.Done():
 			f.signOff(ctx, kv)
 			return nil
+		case <-leave:
+			leave = nil // said once at once, and then as often as all else
 		case <-tick.C:
 		}
 	}
 }
 
 // beat puts the heartbeat by hand: an Update of the KV client would drop the TTL.
-func (f *fleet) beat(ctx context.Context) {
+func (f *fleet) beat(ctx context.Context, leaves bool) {
+	word := time.Now().UTC().Format(time.RFC3339Nano)
+	if leaves {
+		word = leaving
+	}
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
 	defer cancel()
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    []byte(time.Now().UTC().Format(time.RFC3339Nano)),
+		Data:    []byte(word),
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")
@@ -107,8 +118,8 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return fmt.Errorf("watch the workers: %w", err)
 	}
-	defer func() { _ = w.Stop() }() // the connection may be gone
-	seen := map[string]bool{f.id: true}
+	defer func() { _ = w.Stop() }()     // the connection may be gone
+	seen := map[string]bool{f.id: true} // whether it stays
 	loaded := false
 	for {
 		select {
@@ -121,7 +132,7 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			case entry == nil:
 				loaded = true
 			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = true
+				seen[entry.Key()] = string(entry.Value()) != leaving
 			case entry.Key() != f.id:
 				delete(seen, entry.Key())
 			}
@@ -133,44 +144,51 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 }
 
 func (f *fleet) set(seen map[string]bool) {
-	workers := make([]string, 0, len(seen))
-	for id := range seen {
+	workers, staying := make([]string, 0, len(seen)), make([]string, 0, len(seen))
+	for id, stays := range seen {
 		workers = append(workers, id)
+		if stays {
+			staying = append(staying, id)
+		}
 	}
 	slices.Sort(workers)
+	slices.Sort(staying)
 	f.mu.Lock()
-	same := slices.Equal(workers, f.workers)
-	f.workers = workers
+	same := slices.Equal(workers, f.workers) && slices.Equal(staying, f.staying)
+	f.workers, f.staying = workers, staying
 	f.mu.Unlock()
 	if !same {
-		f.log.Info().Strs("workers", workers).Msg("live workers")
-		select {
-		case f.changed <- struct{}{}:
-		default:
-		}
+		f.log.Info().Strs("workers", workers).Strs("staying", staying).Msg("live workers")
 	}
 }
 
-// rank is this worker's place for a subscription among n live workers, by rendezvous hashing: 0 owns its sink.
+// rank is this worker's place for a subscription among n live workers, by rendezvous hashing.
 func (f *fleet) rank(subscription string) (rank, n int) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if len(f.workers) <= 1 {
-		return 0, 1
-	}
-	own := weight(f.id, subscription)
-	for _, id := range f.workers {
-		if w := weight(id, subscription); w > own || w == own && cmp.Less(id, f.id) {
-			rank++
-		}
-	}
-	return rank, len(f.workers)
+	return f.place(subscription, f.workers), len(f.workers)
 }
 
-// owns reports whether this worker owns the subscription's sink.
+// owns reports whether this worker owns the subscription's sink: it has the first place among those that stay.
 func (f *fleet) owns(subscription string) bool {
-	rank, _ := f.rank(subscription)
-	return rank == 0
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	_, stays := slices.BinarySearch(f.staying, f.id)
+	return stays && f.place(subscription, f.staying) == 0
+}
+
+// place counts the workers that come before this one. The caller holds mu.
+func (f *fleet) place(subscription string, among []string) (before int) {
+	if len(among) <= 1 {
+		return 0
+	}
+	own := weight(f.id, subscription)
+	for _, id := range among {
+		if w := weight(id, subscription); w > own || w == own && cmp.Less(id, f.id) {
+			before++
+		}
+	}
+	return before
 }
 
 func weight(worker, subscription string) uint64 {

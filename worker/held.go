@@ -19,7 +19,7 @@ const (
 	maxDrains       = 64                     // sinks that one worker drains at a time: each costs a consumer
 	drainLook       = 250 * time.Millisecond // how often the owner looks which gates have opened
 	drainIdleLook   = 100 * time.Millisecond // how often a drain looks whether it is done
-	drainInactivity = 30 * time.Second       // when the broker removes the consumer of a drain that died
+	drainInactivity = 30 * time.Second       // when the broker removes a drain's consumer that nobody uses
 	drainPatience   = 24 * time.Hour         // the wait for a slow sink's turn ends with the drain, not by itself
 	drainTurn       = 5 * time.Second        // how long a drain goes on while others wait for their turn
 	// justHeld is how long a worker watches over the backlog mark after it held something: the owner may have cleared the
@@ -115,15 +115,49 @@ func (w *Worker) mayDrain(id string) bool {
 	if !ok {
 		return true
 	}
-	return w.drains(entry)
+	rank, n := w.fleet.rank(id)
+	if share(entry.Subscription.Config.Concurrency, rank, n) == 0 {
+		return false // a worker that is leaving may be using all of the limit
+	}
+	return w.drains(entry) && !w.gates.of(id).isClosed(time.Now())
+}
+
+// maxHandedBack bounds handedBack, at 2 MB; what it forgets costs a look at the history.
+const maxHandedBack = 1 << 16
+
+// handedBack remembers which held messages this worker handed back unsent, by their sequence, and how often they had
+// been handed out by then. A message that comes again for this reason alone needs no look at the history.
+type handedBack struct {
+	mu    sync.Mutex
+	times map[uint64]int
+}
+
+func (h *handedBack) note(sequence uint64, times int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.times) >= maxHandedBack {
+		clear(h.times)
+	}
+	h.times[sequence] = times
+}
+
+// take reports whether nobody had the message since this worker handed it back, and forgets it.
+func (h *handedBack) take(from delivered) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	times, ok := h.times[from.Sequence]
+	delete(h.times, from.Sequence)
+	return ok && from.Times == times+1
 }
 
 // drain brings a sink's held deliveries back, oldest first, until there are none, the gate closes, another worker owns
-// the sink, or ctx ends. What it has in flight ends before it gives the consumer up: a late ack on a deleted consumer is
-// silently lost.
+// the sink, or ctx ends. It returns when all that it has in flight has ended.
+//
+// The consumer is one for all workers and nobody removes it: the next owner goes on with it while the last one's sends
+// are in flight, which stay theirs, and a dead one's come again after their AckWait. Removing it would silently lose
+// the acks that are still to come. The broker does when it is used no more: no pull, no ack and no word of the keeper's.
 func (w *Worker) drain(ctx context.Context, id string) error {
-	consumer := "held-" + id
-	slots := w.drainSlots(id)
+	consumer, slots := "held-"+id, w.drainSlots(id)
 	_, err := w.js.CreateOrUpdateConsumer(ctx, stream.HeldName, jetstream.ConsumerConfig{
 		Name: consumer, FilterSubject: stream.SubjectHeld + id + ".>", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: slots, InactiveThreshold: drainInactivity,
@@ -134,9 +168,13 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 	pull, stop := context.WithCancel(ctx)
 	defer stop()
 	p := w.newPuller(stream.HeldName, consumer, slots)
+	end := func() {
+		stop()
+		<-p.idle // until then what is handed back would come back to us
+	}
 	p.handle = func(m *nats.Msg) {
 		defer p.release()
-		w.unhold(pull, m, id, stop)
+		w.unhold(pull, m, id, end)
 	}
 	var watching sync.WaitGroup
 	var empty bool
@@ -144,7 +182,6 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 	err = p.run(pull)
 	stop()
 	watching.Wait()
-	err = errors.Join(err, w.dropConsumer(ctx, consumer))
 	if empty {
 		err = errors.Join(err, w.clearBacklog(ctx, id))
 	}
@@ -162,24 +199,24 @@ func (w *Worker) drainSlots(id string) int {
 	return max(limit, 1)
 }
 
-// unhold takes one held delivery through its next attempt. What may not be sent now stays where it is, and ends the drain.
-func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, stop func()) {
+// unhold takes one held delivery through its next attempt. What may not be sent now is handed back, and ends the drain.
+func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
 		return
 	}
 	held := w.keeper.add(m.Reply)
 	defer w.keeper.remove(held)
-	if !w.mayDrain(id) {
-		stop()
-		return
+	times, err := from.Times, errReturned
+	if w.handed.take(from) {
+		from.Times = 1
 	}
-	err := w.resumeOne(w.sends, turn, m, from, w.held)
+	if w.mayDrain(id) {
+		err = w.resumeOne(w.sends, turn, m, from, w.held)
+	}
 	if errors.Is(err, errReturned) {
-		if w.stopping() || !w.mayDrain(id) {
-			stop()
-		}
-		return // it comes again when the consumer is made anew, or after its AckWait
+		end()
+		w.handed.note(from.Sequence, times)
 	}
 	w.finish(m, err)
 }
@@ -206,19 +243,6 @@ func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func(
 			return true
 		}
 	}
-}
-
-func (w *Worker) dropConsumer(ctx context.Context, consumer string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	if err := w.nc.FlushWithContext(ctx); err != nil { // our acks first
-		return fmt.Errorf("flush the acks of %s: %w", consumer, err)
-	}
-	err := w.js.DeleteConsumer(ctx, stream.HeldName, consumer)
-	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("drop consumer %s: %w", consumer, err)
-	}
-	return nil
 }
 
 // clearBacklog takes the mark off, and puts it back when something was held meanwhile.

@@ -18,6 +18,10 @@ const settledMargin = 30 * time.Second
 // settledIdle is how long the set is kept after it was last asked. It is large only while something went wrong.
 const settledIdle = time.Minute
 
+// heldMemory is how far back the history is read for a held message that came again, which may have been stored long ago:
+// what a dead worker had in hand is taken up within seconds, or the drain's consumer is gone.
+const heldMemory = time.Minute
+
 // mark is what the history says of a delivery: its newest record.
 type mark struct {
 	state    events.State
@@ -38,6 +42,14 @@ type settled struct {
 	next   uint64          // first ATTEMPTS sequence that is not read yet
 	used   time.Time
 	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
+	before span              // what was recorded before we connected and may matter
+	known  bool              // before is in seen
+}
+
+// span is a part of the history: from a time to a sequence.
+type span struct {
+	from time.Time
+	to   uint64
 }
 
 func newSettled(h *stream.History) *settled {
@@ -65,7 +77,24 @@ func (s *settled) suspect(streamName string, from delivered) bool {
 func (s *settled) load(ctx context.Context, from time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cover(ctx, from)
+	if err := s.cover(ctx, from); err != nil {
+		return err
+	}
+	s.before, s.known = span{from, s.next - 1}, true
+	return nil
+}
+
+// recall reads again what load had read, when that was forgotten. The caller holds mu.
+func (s *settled) recall(ctx context.Context) error {
+	s.used = time.Now()
+	if s.known {
+		return nil
+	}
+	if _, err := s.history.SettledUntil(ctx, s.before.from.Add(-settledMargin), s.before.to, s.add); err != nil {
+		return fmt.Errorf("read the history: %w", err)
+	}
+	s.known = true
+	return nil
 }
 
 // cover extends what is in memory back to from, and forward to now. The caller holds mu: who else asks needs it too.
@@ -74,7 +103,6 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 	var last uint64
 	var err error
 	if s.from.IsZero() || from.Before(s.from) {
-		clear(s.seen)
 		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), s.add)
 		s.from = from
 	} else {
@@ -89,7 +117,10 @@ func (s *settled) cover(ctx context.Context, from time.Time) error {
 }
 
 func (s *settled) add(id string, state events.State, attempts int, record uint64) {
-	s.seen[maphash.String(s.seed, id)] = mark{state, attempts, record}
+	key := maphash.String(s.seed, id)
+	if record > s.seen[key].record { // parts of the history are not read in order
+		s.seen[key] = mark{state, attempts, record}
+	}
 }
 
 // lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
@@ -108,6 +139,29 @@ func (s *settled) lookup(ctx context.Context, id string, since time.Time, again 
 	return m, ok, nil
 }
 
+// lookupHeld is lookup for a message of HELD. Those lie there for days, while the history since then is long: only what
+// was recorded before we connected is read, and what is recent.
+func (s *settled) lookupHeld(ctx context.Context, id string, from delivered) (mark, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from.Sequence <= s.fences[stream.HeldName] {
+		if err := s.recall(ctx); err != nil {
+			return mark{}, false, err
+		}
+	}
+	if from.Times > 1 {
+		since := time.Now().Add(-heldMemory)
+		if from.Stored.After(since) {
+			since = from.Stored
+		}
+		if err := s.cover(ctx, since); err != nil {
+			return mark{}, false, err
+		}
+	}
+	m, ok := s.seen[maphash.String(s.seed, id)]
+	return m, ok, nil
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.IsZero() || a.Before(b) {
 		return a
@@ -120,27 +174,34 @@ func (s *settled) shrink(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.seen) > 0 && now.Sub(s.used) > settledIdle {
-		s.seen, s.from = map[uint64]mark{}, time.Time{}
+		s.seen, s.from, s.known = map[uint64]mark{}, time.Time{}, false
 	}
 }
 
 // resumed settles a delivery whose message came again, as far as it is settled. done says that nothing is left to do for
 // this message. What is recorded and lacks its timer, held message or dead letter gets it: we were killed between.
 func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first bool) (done bool, err error) {
-	// A retry or held delivery was recorded shortly before its message was acknowledged, never before it was stored.
-	since := from.Stored
-	m, ok, err := w.settled.lookup(ctx, d.ID, since, from.Times > 1)
+	m, ok, err := w.newest(ctx, d, from)
 	if err != nil || !ok {
 		return false, err
 	}
-	if !first && m.attempts <= d.Attempts && !m.state.Ended() && m.state != events.StateHeld {
+	if !first && (m.record <= d.Record || m.attempts <= d.Attempts && !m.state.Ended() && m.state != events.StateHeld) {
 		return false, nil // the record that made this very message
 	}
-	return w.restore(ctx, d, m, since)
+	return w.restore(ctx, d, m, from)
+}
+
+// newest returns the newest record of a delivery whose message came again. It was recorded shortly before its message was
+// acknowledged, never before that was stored.
+func (w *Worker) newest(ctx context.Context, d *delivery, from delivered) (mark, bool, error) {
+	if d.lane == w.held {
+		return w.settled.lookupHeld(ctx, d.ID, from)
+	}
+	return w.settled.lookup(ctx, d.ID, from.Stored, from.Times > 1)
 }
 
 // restore makes whole what the newest record m of a delivery says, as far as a kill left it undone.
-func (w *Worker) restore(ctx context.Context, d *delivery, m mark, since time.Time) (done bool, err error) {
+func (w *Worker) restore(ctx context.Context, d *delivery, m mark, from delivered) (done bool, err error) {
 	d.Attempts, d.Record = m.attempts, m.record
 	switch m.state {
 	case events.StateDelivered, events.StateCancelled, events.StateSkipped:
@@ -148,12 +209,12 @@ func (w *Worker) restore(ctx context.Context, d *delivery, m mark, since time.Ti
 	case events.StateDead:
 		return true, w.restoreDead(ctx, d)
 	default:
-		return w.restoreWaiting(ctx, d, m, since)
+		return w.restoreWaiting(ctx, d, m, from)
 	}
 }
 
 // restoreWaiting makes sure that a delivery which is recorded as retrying or held waits somewhere.
-func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, since time.Time) (done bool, err error) {
+func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from delivered) (done bool, err error) {
 	parked, ok, err := w.waitlist.Find(ctx, d.Subscription, d.ID)
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", d, err)
@@ -166,12 +227,13 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, since 
 	}
 	// It waits nowhere: it was never set, or its timer fired and it went on since m was read. Its record tells, which is
 	// written before its place is given up.
-	newest, ok, err := w.settled.lookup(ctx, d.ID, since, true)
+	from.Times = max(from.Times, 2) // read on
+	newest, ok, err := w.newest(ctx, d, from)
 	if err != nil {
 		return false, err
 	}
 	if ok && newest.record != m.record {
-		return w.restore(ctx, d, newest, since)
+		return w.restore(ctx, d, newest, from)
 	}
 	d.NextAt = time.Now()
 	return true, w.setTimer(ctx, d)

@@ -98,6 +98,7 @@ type Worker struct {
 	cancels          *cancels
 	failures         *failures
 	backlogs         *backlogs
+	handed           *handedBack
 	metrics          *metrics
 
 	// The lives of what handlers do, which begin on the broker's callbacks: waiting ends when Run is told to, sends
@@ -128,6 +129,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
+		handed: &handedBack{times: map[uint64]int{}},
 	}
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
@@ -168,7 +170,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	supporting.Go(func() error { return w.keeper.run(support) })
 	supporting.Go(func() error { return w.failures.run(support) })
 	supporting.Go(func() error { return w.cancels.run(support) })
-	supporting.Go(func() error { return w.fleet.run(ctx) })
+	supporting.Go(func() error { return w.fleet.run(support, ctx) })
 
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner

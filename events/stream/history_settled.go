@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,26 +22,36 @@ type Settled func(delivery string, state events.State, attempts int, record uint
 // SettledSince calls fn for every record written since from, in order, up to the newest when it began, whose sequence
 // it returns. What was recorded since the time of a consumer's ack floor need not be done again.
 func (h *History) SettledSince(ctx context.Context, from time.Time, fn Settled) (last uint64, err error) {
+	return h.SettledUntil(ctx, from, math.MaxUint64, fn)
+}
+
+// SettledUntil is SettledSince up to a sequence, or to the newest when that is before it.
+func (h *History) SettledUntil(ctx context.Context, from time.Time, to uint64, fn Settled) (last uint64, err error) {
 	first, err := h.leader(ctx, Attempts, getRequest{StartTime: &from})
 	if err != nil {
 		return 0, err
 	}
 	if first == nil {
 		s, err := h.state(ctx, Attempts)
-		return s.Last, err
+		return min(s.Last, to), err
 	}
-	return h.SettledFrom(ctx, first.Sequence, fn)
+	return h.settled(ctx, first.Sequence, to, fn)
 }
 
 // SettledFrom is SettledSince from a sequence on.
 func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) (last uint64, err error) {
+	return h.settled(ctx, sequence, math.MaxUint64, fn)
+}
+
+func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (last uint64, err error) {
 	state, err := h.state(ctx, Attempts)
 	if err != nil {
 		return 0, err
 	}
-	next := max(sequence, state.First)
-	for next <= state.Last {
-		err := h.read(ctx, scan{stream: Attempts, from: next, to: state.Last}, func(at uint64, msg *nats.Msg) bool {
+	next := max(from, state.First)
+	to = min(to, state.Last)
+	for next <= to {
+		err := h.read(ctx, scan{stream: Attempts, from: next, to: to}, func(at uint64, msg *nats.Msg) bool {
 			next = at + 1
 			fn(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), at)
 			return true
@@ -48,14 +59,14 @@ func (h *History) SettledFrom(ctx context.Context, sequence uint64, fn Settled) 
 		if err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
-		if next > state.Last {
+		if next > to {
 			break
 		}
 		if err := h.lagging(ctx, &next); err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
 	}
-	return state.Last, nil
+	return to, nil
 }
 
 // lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -217,6 +218,15 @@ func TestSettled(t *testing.T) {
 		want = append(want, entry{d.ID, events.StateRetrying, 1, d.Record})
 		f.record(&d, events.StateDelivered, true)
 		want = append(want, entry{d.ID, events.StateDelivered, 2, d.Record})
+	}
+	for _, to := range []uint64{30, 1} { // up to a sequence, also one before the time
+		got = nil
+		if last, err := h.SettledUntil(t.Context(), middle, to, take); last != to || err != nil {
+			t.Errorf("until %d: last %d, %v", to, last, err)
+		}
+		if diff := cmp.Diff(want[20:max(20, to)], got, cmp.AllowUnexported(entry{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("until %d (-want +got):\n%s", to, diff)
+		}
 	}
 	for _, c := range []struct {
 		name string
