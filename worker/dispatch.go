@@ -41,9 +41,6 @@ func (w *Worker) fanOut(ctx, turn context.Context, m *nats.Msg, from delivered) 
 	if err != nil {
 		return w.buryInvalid(ctx, m, from, err)
 	}
-	if err := w.registry.Fresh(turn); err != nil {
-		return errReturned // the broker is away, or we stop
-	}
 	var room [4]registry.Match
 	matches := w.registry.Match(e, from.Sequence, room[:0])
 	switch len(matches) {

@@ -38,9 +38,6 @@ func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivere
 	if err != nil {
 		return fmt.Errorf("message %d of %s: %w", from.Sequence, l.stream, err)
 	}
-	if err := w.registry.Fresh(turn); err != nil {
-		return errReturned
-	}
 	entry, _ := w.registry.Lookup(waiting.Delivery.Subscription) // nil: deleted, the delivery is cancelled
 	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l}
 	return w.attempt(ctx, turn, d, from, false)

@@ -86,9 +86,9 @@ func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
 }
 
 // expected is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
-// exchange takes.
+// exchange takes. The limit of a busy lane changes with each send, so what is being sent counts where it is more.
 func (g *gate) expected() time.Duration {
-	return time.Duration(len(g.waiting)/g.limit+1) * g.service
+	return time.Duration(len(g.waiting)/max(g.limit, g.inflight)+1) * g.service
 }
 
 // leave gives up waiting. It returns true when the permit came all the same.

@@ -33,13 +33,17 @@ type puller struct {
 	consumer string
 	slots    int
 	handle   func(*nats.Msg)
+	giveBack func(*nats.Msg)             // what must not be handled
+	fresh    func(context.Context) error // before what has come is handled: the registry is as new as it
 	renew    func(context.Context) error // before it asks a broker that was away
 	work     chan *nats.Msg              // to a goroutine that has handled one already
 	idle     chan struct{}               // closed: such goroutines end
+	came     chan struct{}               // something is in come
 
 	mu      sync.Mutex
-	free    int // slots neither in hand nor asked for
-	asked   int // messages that the broker owes us
+	come    []*nats.Msg // what has come since fresh was last asked for; at most slots
+	free    int         // slots neither in hand nor asked for
+	asked   int         // messages that the broker owes us
 	last    time.Time
 	kick    chan struct{}
 	stopped bool // nothing more is asked for
@@ -50,8 +54,9 @@ type puller struct {
 // newPuller makes a puller with this many slots. Its caller sets handle.
 func (w *Worker) newPuller(streamName, consumer string, slots int) *puller {
 	return &puller{
-		nc: w.nc, log: w.log, stream: streamName, consumer: consumer, slots: slots, free: slots, renew: w.prepare,
-		kick: make(chan struct{}, 1), work: make(chan *nats.Msg), idle: make(chan struct{}),
+		nc: w.nc, log: w.log, stream: streamName, consumer: consumer, slots: slots, free: slots,
+		giveBack: func(m *nats.Msg) { w.finish(m, errReturned) }, fresh: w.registry.Fresh, renew: w.prepare,
+		kick: make(chan struct{}, 1), work: make(chan *nats.Msg), idle: make(chan struct{}), came: make(chan struct{}, 1),
 	}
 }
 
@@ -64,13 +69,16 @@ func (p *puller) run(ctx context.Context) error {
 	var handling sync.WaitGroup
 	defer handling.Wait()
 	inbox := p.nc.NewInbox()
-	sub, err := p.nc.Subscribe(inbox, func(m *nats.Msg) { p.received(m, &handling) })
+	sub, err := p.nc.Subscribe(inbox, p.received)
 	if err != nil {
 		return fmt.Errorf("listen for messages of %s: %w", p.consumer, err)
 	}
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return fmt.Errorf("listen for messages of %s: %w", p.consumer, err)
 	}
+	var handing sync.WaitGroup
+	handing.Go(func() { p.handOut(ctx, &handling) })
+	defer handing.Wait()
 	defer p.stop(sub)
 	watch := time.NewTicker(pullHeartbeat)
 	defer watch.Stop()
@@ -108,7 +116,7 @@ func (p *puller) stop(sub *nats.Subscription) {
 	p.mu.Lock()
 	p.deaf = true
 	p.mu.Unlock()
-	close(p.idle)
+	close(p.came)
 }
 
 // ask requests as many messages as there are free slots, once that is worth a request.
@@ -179,7 +187,7 @@ func (p *puller) poke() {
 	}
 }
 
-func (p *puller) received(m *nats.Msg, handling *sync.WaitGroup) {
+func (p *puller) received(m *nats.Msg) {
 	if len(m.Data) == 0 && m.Header.Get("Status") != "" {
 		p.status(m)
 		return
@@ -191,11 +199,45 @@ func (p *puller) received(m *nats.Msg, handling *sync.WaitGroup) {
 	} else {
 		p.free-- // owed by a request that was forgiven
 	}
-	deaf := p.deaf
-	p.mu.Unlock()
-	if deaf {
+	defer p.mu.Unlock()
+	if p.deaf {
 		return
 	}
+	if p.come = append(p.come, m); len(p.come) == 1 {
+		p.came <- struct{}{} // has room: it was taken with what came before
+	}
+}
+
+// freshWithin is how long asking for freshness may take: what has come is not kept alive meanwhile, and is given back
+// when another worker may have it soon.
+const freshWithin = ackWait / 4
+
+// handOut hands out what has come, once the registry is as new as it is. All that comes while that is asked for shares
+// the next answer, and waits in a list: a goroutine that waits for each costs a twentieth of a delivery. It returns when
+// came is closed and everything is handed out.
+func (p *puller) handOut(ctx context.Context, handling *sync.WaitGroup) {
+	defer close(p.idle)
+	for more := true; more; {
+		_, more = <-p.came
+		p.mu.Lock()
+		batch := p.come
+		p.come = nil
+		p.mu.Unlock()
+		start := time.Now()
+		err := p.fresh(ctx)
+		for _, m := range batch {
+			switch {
+			case err != nil || time.Since(start) > freshWithin: // the broker is away, or we stop
+				p.giveBack(m)
+				p.release()
+			default:
+				p.hand(m, handling)
+			}
+		}
+	}
+}
+
+func (p *puller) hand(m *nats.Msg, handling *sync.WaitGroup) {
 	select {
 	case p.work <- m:
 	default:

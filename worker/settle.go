@@ -68,6 +68,12 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 	if state.Ended() {
 		r.EndedAt = time.Now().UTC()
 	}
+	if state == events.StateDelivered || state == events.StateCancelled { // nothing follows that names this record
+		if err := w.records.Append(ctx, stream.RecordMessage(&r)); err != nil {
+			return fmt.Errorf("record %s: %w", d, err)
+		}
+		return nil
+	}
 	ack, err := w.records.Write(ctx, stream.RecordMessage(&r), "")
 	if err != nil {
 		return fmt.Errorf("record %s: %w", d, err)

@@ -70,7 +70,7 @@ func benchScenarios() []benchScenario {
 		{"ingest", "one event a request, over 64 and 256 connections, no subscription", false, (*bench).ingestSingle},
 		{"batch", "100 and 500 events a request, no subscription", false, (*bench).ingestBatch},
 		{"single", "end to end, one event a request over 64 and 256 connections, one signed subscription", false, (*bench).endToEndSingle},
-		{"bulk", "end to end, 100 events a request, with a bounded backlog", false, (*bench).endToEndBulk},
+		{"bulk", "end to end, 100 and 500 events a request, with a bounded backlog", false, (*bench).endToEndBulk},
 		{"fanout", "end to end, each event to 100 subscriptions", false, (*bench).fanOut},
 		{"drain", "a backlog of 200,000, by a process that starts and by a worker that joins", true, (*bench).drain},
 		{"gentle", "100 events a second: how long from accept to arrival", false, (*bench).gentle},

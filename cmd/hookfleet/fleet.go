@@ -225,6 +225,8 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	}
 	if f.broker == nil {
 		f.storage = stream.NewAccountStorage(f.js)
+	} else if err := f.broker.SyncMetadata(); err != nil {
+		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	registryConfig := registry.DefaultConfig()

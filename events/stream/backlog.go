@@ -101,12 +101,12 @@ func (b *Backlog) leaveOutRecorded(ctx context.Context, subscription string, sin
 	if err != nil {
 		return err
 	}
-	s := scan{stream: Attempts, from: start.Sequence, to: state.Last, headersOnly: true}
+	s := scan{stream: Attempts, from: start.Sequence, to: state.Last}
 	if subscription != "" {
 		s.filter = HistorySubjects(subscription)
 	}
 	return b.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-		id := headerValue(msg.Header, HeaderDelivery)
+		id := recordID(msg.Data)
 		if of, ok := taken[id]; ok {
 			delete(taken, id)
 			counts[of]--

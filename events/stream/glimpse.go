@@ -136,3 +136,11 @@ func (w *Waitlist) Rearm(ctx context.Context, p *Parked) (bool, error) {
 	}
 	return true, nil
 }
+
+// headerValue is Header.Get for a name in the spelling that we write.
+func headerValue(h nats.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

@@ -116,7 +116,7 @@ func (h *History) chain(ctx context.Context, id string, newest uint64) ([]*event
 		if err != nil {
 			return nil, err
 		}
-		if m == nil || m.Header.Get(HeaderDelivery) != id {
+		if m == nil || recordID(m.Data) != id {
 			break
 		}
 		r, err := ParseRecord(m.Data)
@@ -179,8 +179,8 @@ type followed struct {
 }
 
 // take takes one record, and says whether to go on. met tells whether it was of one of the deliveries.
-func (f *followed) take(header nats.Header, data []byte) (met, more bool) {
-	if !f.ids[headerValue(header, HeaderDelivery)] {
+func (f *followed) take(data []byte) (met, more bool) {
+	if !f.ids[recordID(data)] {
 		return false, true
 	}
 	r, err := ParseRecord(data)
@@ -204,7 +204,7 @@ func (h *History) follow(ctx context.Context, subject string, ids map[string]boo
 		if m == nil || err != nil {
 			return f.records, err
 		}
-		met, more := f.take(m.Header, m.Data)
+		met, more := f.take(m.Data)
 		if !more {
 			return f.records, f.err
 		}
@@ -221,7 +221,7 @@ func (h *History) follow(ctx context.Context, subject string, ids map[string]boo
 	}
 	s := scan{stream: Attempts, filter: subject, from: from, to: last.Sequence}
 	err = h.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-		_, more := f.take(msg.Header, msg.Data)
+		_, more := f.take(msg.Data)
 		return more
 	})
 	return f.records, errors.Join(err, f.err)

@@ -314,7 +314,7 @@ func (l *listing) recordedOf(ctx context.Context, ids map[string]bool) error {
 	}
 	s := scan{stream: Attempts, from: start.Sequence, to: min(start.Sequence+eventRecords, state.Last)}
 	return l.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-		id := headerValue(msg.Header, HeaderDelivery)
+		id := recordID(msg.Data)
 		if sequence, _, _, ok := events.ParseDeliveryID(id); ok && sequence == l.Event {
 			ids[id] = true
 		}

@@ -47,7 +47,7 @@ type begun struct {
 
 // visit takes one record, and says whether the walk goes on.
 func (r *records) visit(sequence uint64, msg *nats.Msg) bool {
-	id := headerValue(msg.Header, HeaderDelivery)
+	id := recordID(msg.Data)
 	if _, subscription, _ := strings.Cut(id, "-"); r.Subscription != "" && subscription != r.Subscription {
 		return true
 	}
@@ -56,7 +56,7 @@ func (r *records) visit(sequence uint64, msg *nats.Msg) bool {
 	}
 	newest, met := r.open[id]
 	if !met {
-		newest = newestRecord{sequence, events.State(headerValue(msg.Header, HeaderState))}
+		newest = newestRecord{sequence, recordState(msg.Data)}
 	}
 	if !bytes.Contains(msg.Data, firstMember) {
 		r.open[id] = newest
@@ -123,8 +123,7 @@ func (r *records) readAfter(ctx context.Context) error {
 	r.after, r.readTo = map[string]newestRecord{}, min(r.start+resolveRead, state.Last+1)
 	s := scan{stream: Attempts, from: r.start, to: r.readTo - 1}
 	return r.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
-		state := events.State(headerValue(msg.Header, HeaderState))
-		r.after[headerValue(msg.Header, HeaderDelivery)] = newestRecord{sequence, state}
+		r.after[recordID(msg.Data)] = newestRecord{sequence, recordState(msg.Data)}
 		return true
 	})
 }

@@ -53,7 +53,7 @@ func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (las
 	for next <= to {
 		err := h.read(ctx, scan{stream: Attempts, from: next, to: to}, func(at uint64, msg *nats.Msg) bool {
 			next = at + 1
-			fn(headerValue(msg.Header, HeaderDelivery), events.State(headerValue(msg.Header, HeaderState)), recordAttempts(msg.Data), at)
+			fn(recordID(msg.Data), recordState(msg.Data), recordAttempts(msg.Data), at)
 			return true
 		})
 		if err != nil {
@@ -87,20 +87,30 @@ func (h *History) lagging(ctx context.Context, next *uint64) error {
 	}
 }
 
-// headerValue is Header.Get for a name in the spelling that we write.
-func headerValue(h nats.Header, name string) string {
-	if v := h[name]; len(v) > 0 {
-		return v[0]
-	}
-	return ""
-}
-
 // Members of a record, as AppendRecord writes them. A quote in a string is always escaped, so that in the text of a
 // record they are what they seem, and the delivery's own come first.
 var (
+	idMember       = []byte(`{"id":"`)
+	stateMember    = []byte(`,"state":"`)
 	attemptsMember = []byte(`,"attempts":`)
 	firstMember    = []byte(`,"first":true`)
 )
+
+// recordID reads the delivery's id off a record without decoding it; "" when it is none.
+func recordID(data []byte) string {
+	rest, ok := bytes.CutPrefix(data, idMember)
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end < 0 {
+		return ""
+	}
+	return string(rest[:end])
+}
+
+// recordState reads the state off a record without decoding it.
+func recordState(data []byte) events.State {
+	_, after, _ := bytes.Cut(data, stateMember)
+	return events.State(after[:max(0, bytes.IndexByte(after, '"'))])
+}
 
 // recordAttempts reads the number of attempts off a record without decoding it.
 func recordAttempts(data []byte) int {

@@ -51,8 +51,7 @@ const InboxPrefix = "_HOOKFLEET"
 // Headers of ours. Messages are built from these and the event's own, never by copying what came: a fired timer
 // carries Nats-Scheduler and Nats-Schedule-Next, each of which makes a publish fail or vanish.
 const (
-	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery (waiting), or its id (history)
-	HeaderState    = "Hookfleet-State"    // history: the state after the record
+	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery: of what waits, and of dead letters
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339

@@ -268,7 +268,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		}),
 		file(jetstream.StreamConfig{
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: historyRetention, Compression: jetstream.S2Compression,
+			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
 		}),
 	}
 }

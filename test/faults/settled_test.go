@@ -59,8 +59,12 @@ func recorded(t *testing.T, s *fleettest.Server) map[string]int {
 		if err != nil {
 			t.Fatalf("read the history: %v", err)
 		}
-		if m.Headers().Get(stream.HeaderState) == string(events.StateDelivered) {
-			counts[m.Headers().Get(stream.HeaderDelivery)]++
+		r, err := stream.ParseRecord(m.Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.State == events.StateDelivered {
+			counts[r.ID]++
 		}
 		meta, err := m.Metadata()
 		if err != nil {

@@ -148,6 +148,15 @@ func (b *Broker) Sync(streams ...string) error {
 	return nil
 }
 
+// SyncMetadata makes durable which streams and consumers there are, in every mode: it is for the start, after they were
+// made.
+func (b *Broker) SyncMetadata() error {
+	if err := syncMetadata(b.cfg.Dir); err != nil {
+		return fmt.Errorf("sync what the streams are: %w", err)
+	}
+	return nil
+}
+
 // Failed reports whether a write to the store failed and the server has not been restarted since. Until then it answers
 // nothing, also when there is room again.
 func (b *Broker) Failed() bool { return b.failed.Load() }

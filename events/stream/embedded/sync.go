@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -14,10 +15,13 @@ import (
 // The file layout of nats-server v2.15 that syncing depends on, all of it in this file: a stream's messages are appended
 // to <store>/jetstream/<account>/streams/<stream>/msgs/<n>.blk, n rising by one, and are written to the file before the
 // server acknowledges them. TestSyncLayout fails when that changes.
+// What a stream or consumer is lies in files of its own beside that, which the server never syncs.
 const (
 	messageDir     = "msgs"
 	blockExtension = ".blk"
 )
+
+var metadataFiles = []string{"meta.inf", "meta.sum"}
 
 // syncer makes appended messages durable: fdatasync of the blocks that were written to since the last time.
 type syncer struct {
@@ -161,6 +165,25 @@ func syncAll(dir string) error {
 		}
 	}
 	return syncDir(dir)
+}
+
+// syncMetadata makes durable what the streams and consumers in dir are, and the names of all directories. Without that a
+// loss of power soon after the first start leaves blocks of streams that nobody knows.
+func syncMetadata(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed meanwhile
+		}
+		if err == nil && slices.Contains(metadataFiles, e.Name()) {
+			_, err = syncBlock(path)
+		}
+		if err == nil && e.IsDir() {
+			if err = syncDir(path); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
+		return err
+	})
 }
 
 // syncBlock makes a file's content durable. found is false when there is no such file.
