@@ -59,8 +59,7 @@ func (w *Worker) line(turn context.Context, d *delivery) (*pass, events.Verdict)
 	}
 	sub := d.entry.Subscription
 	p := &pass{gate: w.gates.of(sub.ID)}
-	rank, n := w.fleet.rank(sub.ID)
-	if !p.gate.acquire(turn, d.lane.limit(share(sub.Config.Concurrency, rank, n)), w.patience(d)) {
+	if !p.gate.acquire(turn, d.lane.limit(w.part(sub.ID, sub.Config.Concurrency)), w.patience(d)) {
 		return nil, w.notYet(turn, d, events.ReasonConcurrency)
 	}
 	at := w.pace(d.entry)
@@ -108,7 +107,11 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 	case closed:
 		return w.notNow(d, reason)
 	}
-	h := w.registry.Health(d.entry.Subscription.ID)
+	sub := d.entry.Subscription
+	if p.gate.lower(w.part(sub.ID, sub.Config.Concurrency)) { // a worker has come, or the limit is another
+		return w.notNow(d, events.ReasonConcurrency)
+	}
+	h := w.registry.Health(sub.ID)
 	if door, reason := d.entry.Door(&h, time.Now()); door == registry.Shut || door == registry.Ajar && !w.claim(ctx, d) {
 		return w.notNow(d, reason)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -24,10 +25,6 @@ const (
 	heartbeatTTL      = 5 * time.Second
 )
 
-// leaving is the heartbeat of a worker that takes nothing new: it owns no sink any more, and has its part of their
-// limits until what it has in flight has ended.
-const leaving = "leaving"
-
 // fleet knows the live workers by their heartbeats.
 type fleet struct {
 	nc  *nats.Conn
@@ -38,10 +35,12 @@ type fleet struct {
 	mu      sync.RWMutex
 	workers []string // that are alive, sorted; this one included
 	staying []string // those of them that are not leaving
+
+	parts *parts // who has which part of the limits
 }
 
 func newFleet(nc *nats.Conn, js jetstream.JetStream, log zerolog.Logger, id string) *fleet {
-	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, staying: []string{id}}
+	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, staying: []string{id}, parts: newParts()}
 }
 
 // run sends heartbeats and watches the others' until ctx ends; then it signs off. From the end of stay on, which comes
@@ -57,11 +56,13 @@ func (f *fleet) run(ctx, stay context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { f.watch(ctx, kv) })
 	defer watching.Wait()
+	watching.Go(func() { f.parts.run(ctx, f.id) })
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
 	for leave := stay.Done(); ; {
 		f.beat(ctx, stay.Err() != nil)
 		select {
+		case <-f.parts.changed:
 		case <-ctx.Done():
 			f.signOff(ctx, kv)
 			return nil
@@ -74,16 +75,17 @@ func (f *fleet) run(ctx, stay context.Context) error {
 
 // beat puts the heartbeat by hand: an Update of the KV client would drop the TTL.
 func (f *fleet) beat(ctx context.Context, leaves bool) {
-	word := time.Now().UTC().Format(time.RFC3339Nano)
-	if leaves {
-		word = leaving
+	word, err := json.Marshal(f.word(leaves))
+	if err != nil {
+		f.log.Error().Err(err).Msg("heartbeat not encoded")
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
 	defer cancel()
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    []byte(word),
+		Data:    word,
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")
@@ -118,8 +120,8 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return fmt.Errorf("watch the workers: %w", err)
 	}
-	defer func() { _ = w.Stop() }()     // the connection may be gone
-	seen := map[string]bool{f.id: true} // whether it stays
+	defer func() { _ = w.Stop() }() // the connection may be gone
+	seen := map[string]heartbeat{f.id: {}}
 	loaded := false
 	for {
 		select {
@@ -132,8 +134,10 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			case entry == nil:
 				loaded = true
 			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = string(entry.Value()) != leaving
-			case entry.Key() != f.id:
+				seen[entry.Key()] = readHeartbeat(entry.Value())
+			case entry.Key() == f.id:
+				f.parts.expired() // the others have taken us for dead
+			default:
 				delete(seen, entry.Key())
 			}
 			if loaded {
@@ -143,11 +147,11 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	}
 }
 
-func (f *fleet) set(seen map[string]bool) {
+func (f *fleet) set(seen map[string]heartbeat) {
 	workers, staying := make([]string, 0, len(seen)), make([]string, 0, len(seen))
-	for id, stays := range seen {
+	for id, h := range seen {
 		workers = append(workers, id)
-		if stays {
+		if !h.Leaving {
 			staying = append(staying, id)
 		}
 	}
@@ -157,6 +161,7 @@ func (f *fleet) set(seen map[string]bool) {
 	same := slices.Equal(workers, f.workers) && slices.Equal(staying, f.staying)
 	f.workers, f.staying = workers, staying
 	f.mu.Unlock()
+	f.parts.set(f.id, workers, seen)
 	if !same {
 		f.log.Info().Strs("workers", workers).Strs("staying", staying).Msg("live workers")
 	}

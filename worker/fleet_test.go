@@ -27,10 +27,10 @@ func TestLeaving(t *testing.T) {
 			var fleets []*fleet
 			for _, id := range all {
 				f := newFleet(nil, nil, zerolog.Nop(), id)
-				seen := map[string]bool{}
+				seen := map[string]heartbeat{}
 				for _, other := range all {
 					if other != c.leaving || !c.gone {
-						seen[other] = other != c.leaving
+						seen[other] = heartbeat{Leaving: other == c.leaving}
 					}
 				}
 				f.set(seen)

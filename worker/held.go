@@ -115,9 +115,8 @@ func (w *Worker) mayDrain(id string) bool {
 	if !ok {
 		return true
 	}
-	rank, n := w.fleet.rank(id)
-	if share(entry.Subscription.Config.Concurrency, rank, n) == 0 {
-		return false // a worker that is leaving may be using all of the limit
+	if w.part(id, entry.Subscription.Config.Concurrency) == 0 {
+		return false // a worker that is leaving, or has not made room yet, may be using all of the limit
 	}
 	return w.drains(entry) && !w.gates.of(id).isClosed(time.Now())
 }
@@ -193,8 +192,7 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 func (w *Worker) drainSlots(id string) int {
 	limit := cap(w.held.slots)
 	if entry, ok := w.registry.Lookup(id); ok {
-		rank, n := w.fleet.rank(id)
-		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n), w.soon(entry))
+		limit = min(limit, 2*w.part(id, entry.Subscription.Config.Concurrency), w.soon(entry))
 	}
 	return max(limit, 1)
 }

@@ -131,6 +131,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
+	w.fleet.parts.makeRoom = w.makeRoom
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
@@ -171,6 +172,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	supporting.Go(func() error { return w.failures.run(support) })
 	supporting.Go(func() error { return w.cancels.run(support) })
 	supporting.Go(func() error { return w.fleet.run(support, ctx) })
+	w.fleet.parts.await(ctx)
 
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner
