@@ -118,7 +118,7 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.processRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

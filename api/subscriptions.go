@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -54,7 +55,7 @@ func (a *API) subscriptionRoutes() []route {
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
-			summary: "Resume a subscription", text: "Ends every hold: a pause, being disabled by a 410, and waiting for a Retry-After to pass. What is held goes out, oldest first.",
+			summary: "Resume a subscription", text: resumeText,
 			codes: []Code{CodeBadID}, handle: a.resumeSubscription, answers: []answer{one},
 		},
 		{
@@ -72,6 +73,8 @@ const (
 	putText = "Replaces the whole subscription; what is left out becomes its default. A subscription that is paused, or disabled by a 410, is " +
 		"resumed by it unless it says paused: true. A secret that is left out or sent as its mask is kept. A body whose id is another than the " +
 		"path's is refused, and so is a change of tenant. Waiting deliveries are sent by the subscription as it is when they are sent."
+	resumeText = "Ends every hold: a pause, by whom or what ever, being disabled by a 410, the breaker's, and waiting for a Retry-After to pass. " +
+		"Failures are counted anew. A sink that has not consented is asked again at once; one that was disabled must consent again. What is held goes out, oldest first."
 	deleteText = "Deliveries that wait are cancelled, reason unsubscribed; very many of them go on to be cancelled after the answer. None is sent."
 	testText   = "Stores an event of type hookfleet.test for the subscription's tenant, which no subscription's types or filters match, and delivers " +
 		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused."
@@ -80,9 +83,9 @@ const (
 // sinkStatus says how a subscription's sink is.
 type sinkStatus struct {
 	State               registry.SinkState `json:"state"`
-	Reason              events.Reason      `json:"reason"`
+	Reason              events.Reason      `json:"reason" doc:"of held: throttled, breaker, credential; of paused: paused, failures; of disabled: gone; of unverified: no_consent, why there was no answer, or empty while it is asked"`
 	Since               Time               `json:"since"`
-	ConsecutiveFailures int                `json:"consecutivefailures"`
+	ConsecutiveFailures int                `json:"consecutivefailures" doc:"attempts of any kind that failed since the last one that went well, over the whole fleet"`
 	Waiting             uint64             `json:"waiting" doc:"deliveries accepted and not ended; exact"`
 }
 
@@ -133,6 +136,9 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case e.Subscription.Paused:
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
+	case reason == events.ReasonUnverified:
+		c := e.Consent(&h)
+		st.State, st.Reason, st.Since = registry.SinkUnverified, c.Reason, Time(cmp.Or(c.Since, e.UpdatedAt))
 	case door != registry.Open:
 		st.State, st.Reason, st.Since = registry.SinkHeld, reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
@@ -348,7 +354,8 @@ func (a *API) setPaused(c *call, paused bool) error {
 	}
 	if !paused {
 		err := a.activate(c.r.Context(), c.id, func(h *registry.Health) bool {
-			return was || h.State != "" && h.State != registry.SinkActive
+			again := e.AskAgain(h)
+			return again || was || h.State != "" && h.State != registry.SinkActive
 		})
 		if err != nil {
 			return err

@@ -72,6 +72,7 @@ const (
 	ReasonBreaker      Reason = "breaker"
 	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
 	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
+	ReasonNoConsent    Reason = "no_consent" // it was asked, and its answer is none
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
 )

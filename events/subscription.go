@@ -174,9 +174,3 @@ func DefaultBreaker() Breaker { return Breaker{Failures: 10, Cooldown: Duration(
 func DefaultDeliveryConfig() DeliveryConfig {
 	return DeliveryConfig{Timeout: Duration(15 * time.Second), Retry: DefaultRetryPolicy(), Concurrency: 64, Breaker: DefaultBreaker()}
 }
-
-// Handshakes reports whether the sink is asked for its consent.
-func (s *Subscription) Handshakes() bool {
-	h := s.ProtocolSettings.Handshake
-	return h != nil && h.Mode != HandshakeOff
-}

@@ -145,7 +145,11 @@ func (w *Worker) pace(e *registry.Entry) (at pace) {
 	if r := e.Subscription.Config.Rate; r != nil {
 		at = paceOf(r)
 	}
-	return at
+	if !e.Subscription.Handshakes() {
+		return at
+	}
+	h := w.registry.Health(e.Subscription.ID)
+	return at.and(consentedPace(e, &h))
 }
 
 // notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.

@@ -92,7 +92,9 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (
 		}
 	}()
 	start = time.Now()
-	a = w.send(ctx, p.render(d, start))
+	request := p.render(d, start)
+	introduce(request.Header, d.entry.Subscription)
+	a = w.send(ctx, request)
 	took = time.Since(start)
 	sent = true
 	return a, start, took

@@ -45,6 +45,7 @@ const (
 type Config struct {
 	Concurrency int           // simultaneous sends, worker.concurrency
 	Grace       time.Duration // how long attempts in flight may go on after the end was asked for
+	PublicURL   string        // of the API, for the callbacks of handshakes, api.publicurl; "" = they have none
 }
 
 // DefaultConfig is what API.md 6 says: 512 sends; a stop within 30 s leaves 5 s for what comes after the attempts.
@@ -180,6 +181,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
+	delivering.Go(func() error { return newAsker(w).run(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
 	w.loaded.Store(true)
 	delivering.Go(func() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -274,7 +275,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
-	cfg.Concurrency = f.cfg.Worker.Concurrency
+	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
@@ -365,7 +366,11 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 
 // sinkPolicy is which sinks may be registered: what the egress would refuse is refused early.
 func (f *fleet) sinkPolicy() events.SinkPolicy {
-	return events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
+	policy := events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
+	if u, err := url.Parse(f.cfg.API.PublicURL); err == nil {
+		policy.Origin = u.Hostname()
+	}
+	return policy
 }
 
 // ingestCodes are the answers to what ingest refuses.

@@ -24,6 +24,8 @@ func (e *Entry) Door(h *Health, now time.Time) (Door, events.Reason) {
 		return Shut, events.ReasonPaused
 	case h.State == SinkDisabled:
 		return Shut, events.ReasonDisabled
+	case e.Unverified(h):
+		return Shut, events.ReasonUnverified
 	case h.State != SinkHeld || h.Broken() && s.Config.Breaker.Failures == 0:
 		return Open, events.ReasonNone
 	case now.Before(h.Until):

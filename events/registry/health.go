@@ -36,11 +36,17 @@ type Health struct {
 	ConsecutiveFailures int           `json:"consecutivefailures,omitempty"` // attempts of any kind
 	RetryableFailures   int           `json:"retryablefailures,omitempty"`   // consecutive ones, which the breaker counts
 	Backlog             bool          `json:"backlog,omitempty"`             // HELD has deliveries of it
+	Consent             *Consent      `json:"consent,omitempty"`             // nil = it was not asked
 }
 
-// Reset makes the sink active from now on: what is known of its failures is forgotten, not that HELD has something.
+// Reset makes the sink active from now on: what is known of its failures is forgotten, not that HELD has something. One
+// that was gone must consent again to what it is sent (AP-9).
 func (h *Health) Reset(now time.Time) {
-	*h = Health{State: SinkActive, Since: now.UTC(), Backlog: h.Backlog}
+	consent := h.Consent
+	if h.State == SinkDisabled {
+		consent = nil
+	}
+	*h = Health{State: SinkActive, Since: now.UTC(), Backlog: h.Backlog, Consent: consent}
 }
 
 // Broken reports whether the breaker holds the sink.
@@ -155,7 +161,7 @@ func (r *Registry) resetHealth(ctx context.Context, id string) error {
 		return nil
 	}
 	return r.SetHealth(ctx, id, func(h *Health) bool {
-		h.Reset(time.Time{})
+		*h = Health{State: SinkActive, Backlog: h.Backlog}
 		return true
 	})
 }

@@ -36,6 +36,8 @@ func TestLimits(t *testing.T) {
 			"rate": testRate, "rate below workers": testSlowRate, "rate of what fails": testRateOfRetries, "waiting": testRateWaiting,
 			"concurrency": testConcurrency, "breaker": testBreaker, "breaker off": testBreakerOff, "counts": testCounts,
 			"pause holds": testPauseHolds, "pause gives up": testPauseGivesUp, "held": testHeldByAnswer,
+			"handshake required": testHandshakeRequired, "handshake rate": testHandshakeRate, "handshake optional": testHandshakeOptional,
+			"handshake off": testHandshakeOff,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -153,7 +155,7 @@ func testBreaker(t *testing.T, s *fleettest.Server) {
 		t.Errorf("status %+v", sub.Status)
 	}
 	f.sink.WaitAnswered(f.path, failures+2)
-	sub = f.client.AwaitSubscription(t, f.name, "counts the probes", func(sub *fleettest.Subscription) bool { return sub.Status.ConsecutiveFailures >= failures+2 })
+	f.client.AwaitSubscription(t, f.name, "counts the probes", func(sub *fleettest.Subscription) bool { return sub.Status.ConsecutiveFailures >= failures+2 })
 	mu.Lock()
 	well = true
 	mu.Unlock()
