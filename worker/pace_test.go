@@ -108,8 +108,11 @@ func TestLedgerChangesPace(t *testing.T) {
 func TestPaceOf(t *testing.T) {
 	t.Parallel()
 	third := paceOf(&events.Rate{Permit: 3, Per: events.Duration(time.Second), Burst: 3})
-	if 3*third.interval < time.Second {
-		t.Errorf("%v is early", third.interval)
+	if took := 3 * third.interval; took < 1031*time.Millisecond || took > 1032*time.Millisecond {
+		t.Errorf("three permits of a second take %v", took)
+	}
+	if day := paceOf(&events.Rate{Permit: 1, Per: events.Duration(24 * time.Hour), Burst: 1}); day.interval != 24*time.Hour+maxMargin {
+		t.Errorf("one permit of a day takes %v", day.interval)
 	}
 	a, b := pace{time.Second, 5}, pace{time.Minute, 10}
 	for _, tt := range []struct{ a, b, want pace }{
