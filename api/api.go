@@ -47,7 +47,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage and Checks are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks and Sender are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -57,8 +57,9 @@ type Deps struct {
 	Sinks     events.SinkPolicy
 	Codes     map[error]Code // what Fail answers for errors of Ingest that this package cannot know
 	Metrics   *prometheus.Registry
-	Storage   func() float64 // part of the broker's store in use, 0 to 1
-	Checks    []Check        // what /readyz asks, beside the broker and the registry
+	Storage   func() float64                      // part of the broker's store in use, 0 to 1
+	Checks    []Check                             // what /readyz asks, beside the broker and the registry
+	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
 }
 
@@ -118,7 +119,8 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.handshakeRoutes(), a.processRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

@@ -80,7 +80,7 @@ func TestBadInput(t *testing.T) {
 		{"body where none is", "POST", subs + "/x/pause", `{"a":1}`, nil, 400, api.CodeInvalidBody, ""},
 		{"large body where none is", "DELETE", keys + "/x", strings.Repeat("x", 1000), nil, 413, api.CodeTooLarge, ""},
 		{"bad If-Match", "PUT", subs + "/x", `{"sink":"https://a.example"}`, map[string]string{"If-Match": "7"}, 400, api.CodeInvalidHeader, "if-match"},
-		{"a partner key", "POST", keys, `{"role":"partner","tenants":["acme"]}`, nil, 422, api.CodeInvalidKey, "/role"},
+		{"a partner of two", "POST", keys, `{"role":"partner","tenants":["acme","b"]}`, nil, 422, api.CodeInvalidKey, "/tenants"},
 		{"a key of no role", "POST", keys, `{}`, nil, 422, api.CodeInvalidKey, "/role"},
 		{"not an object", "POST", keys, `[]`, nil, 422, api.CodeInvalidKey, ""},
 	} {

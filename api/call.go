@@ -94,6 +94,9 @@ func (c *call) body() ([]byte, error) {
 		return nil, err
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
+		if c.route.body.optional {
+			return nil, nil
+		}
 		return nil, faulty(CodeInvalidJSON, events.Fault{Detail: "the body is empty"})
 	}
 	return b, checkMedia(c.r, c.route.body.media)

@@ -144,8 +144,10 @@ func (a *API) retryDelivery(c *call) error {
 		if f.Record.State.Ended() {
 			return problem(CodeEnded, "the delivery has ended as %s", f.Record.State)
 		}
-		if err := a.checkOpen(f.Record.Subscription); err != nil {
-			return err
+		if e, ok := a.deps.Registry.Lookup(f.Record.Subscription); ok && e.Owns(&f.Record.Delivery) { // else a worker cancels it
+			if err := a.checkOpen(f.Record.Subscription); err != nil {
+				return err
+			}
 		}
 		err = a.hasten(c.r.Context(), f.Record)
 		if errors.Is(err, stream.ErrMoved) {

@@ -15,7 +15,7 @@ import (
 type keyView struct {
 	ID          string    `json:"id"`
 	Role        keys.Role `json:"role"`
-	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's"`
+	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's. Of a partner the one that it is"`
 	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing .*; absent: every type"`
 	Description string    `json:"description,omitempty"`
 	CreatedAt   Time      `json:"createdat"`
@@ -24,8 +24,8 @@ type keyView struct {
 
 // newKey is what makes a key.
 type newKey struct {
-	Role        keys.Role `json:"role" doc:"operator or producer; partner is not supported yet"`
-	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's"`
+	Role        keys.Role `json:"role" doc:"operator, producer or partner"`
+	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's. Of a partner the one that it is"`
 	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing .*; absent: every type"`
 	Description string    `json:"description,omitempty"`
 }
@@ -39,8 +39,9 @@ func (a *API) keyRoutes() []route {
 		},
 		{
 			method: "POST", path: "/v1/keys", id: "createKey", tag: "keys", summary: "Make an API key", roles: operatorOnly,
-			text: "The key is shown in this answer only; it is stored hashed. Other API processes take it milliseconds later. " +
-				"Roles are operator and producer; partner is refused as not supported yet.",
+			text: "The key is shown in this answer only; it is stored hashed. Other API processes take it milliseconds later. A partner key is for " +
+				"exactly one tenant: what it lists is of that tenant, what it makes without a tenant is too, and making something for another is " +
+				"forbidden. Another tenant's object is not found by it, but its id is taken. By NATS it may do nothing.",
 			body:  &content{media: []string{jsonType}, value: typeOf[newKey](), maxBytes: maxKeyBody},
 			codes: []Code{CodeInvalidKey}, handle: a.createKey,
 			answers: []answer{{status: 201, text: "the key", value: typeOf[keyView](), headers: []string{"Location"}}},
@@ -135,9 +136,6 @@ func (a *API) createKey(c *call) error {
 
 // checkKey names every fault of a key that is to be made.
 func checkKey(k *keys.Key) error {
-	if k.Role == keys.Partner {
-		return faulty(CodeInvalidKey, events.Fault{Pointer: "/role", Detail: "partner is not supported yet"})
-	}
 	err := k.Validate()
 	if err == nil {
 		return nil
@@ -153,10 +151,10 @@ func checkKey(k *keys.Key) error {
 	return faulty(CodeInvalidKey, faults...)
 }
 
-// keyFault takes a fault of keys.Validate apart: the member, or several of them, and what is wrong.
+// keyFault takes a fault of keys.Validate apart: the member, and what is wrong.
 func keyFault(text string) events.Fault {
 	member, detail, found := strings.Cut(text, ": ")
-	if !found || strings.Contains(member, ",") {
+	if !found {
 		return events.Fault{Detail: text}
 	}
 	return events.Fault{Pointer: "/" + member, Detail: detail}

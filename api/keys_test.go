@@ -112,7 +112,7 @@ func TestOperatorKey(t *testing.T) {
 	if _, err := api.EnsureOperatorKey(dir, secret.Text{}); err == nil {
 		t.Error("an empty key file is taken")
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".operator-*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, ".operator.key-*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

@@ -127,6 +127,9 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 	v.check("PUT", "/v1/subscriptions/{id}", b.put("/v1/subscriptions/s", string(b.get("/v1/subscriptions/s").body)).want(200))
 	v.check("POST", "/v1/subscriptions/{id}/pause", b.post("/v1/subscriptions/s/pause", "").want(200))
 	v.check("POST", "/v1/subscriptions/{id}/resume", b.post("/v1/subscriptions/s/resume", "").want(200))
+	v.check("POST", "/v1/subscriptions/{id}/rotate-secret", b.post("/v1/subscriptions/s/rotate-secret", `{"overlap":"1h"}`).want(200))
+	v.check("GET", "/v1/subscriptions/{id}", b.get("/v1/subscriptions/s").want(200))
+	v.check("PUT", "/v1/subscriptions/{id}", b.put("/v1/subscriptions/e", `{"sink":"https://a.example","protocolsettings":{"signing":{"scheme":"ed25519"}}}`).want(201))
 	v.check("POST", "/v1/subscriptions/{id}/test", b.post("/v1/subscriptions/s/test", "").want(202))
 	v.check("GET", "/v1/subscriptions/{id}", b.get("/v1/subscriptions/none").want(404))
 	v.check("POST", "/v1/subscriptions", b.post("/v1/subscriptions", `{"x":1}`).want(422))
@@ -153,6 +156,7 @@ func TestAnswersMatchTheirSchemas(t *testing.T) {
 	v.check("GET", "/v1/keys/{id}", b.get("/v1/keys/"+key.at("id")).want(200))
 	v.check("DELETE", "/v1/keys/{id}", b.delete("/v1/keys/operator").want(409))
 	v.check("DELETE", "/v1/keys/{id}", b.delete("/v1/keys/"+key.at("id")).want(204))
+	v.check("GET", "/v1/egress", b.get("/v1/egress").want(200))
 	v.check("GET", "/healthz", b.get("/healthz").want(200))
 	v.check("GET", "/readyz", b.get("/readyz").want(200))
 	b.problems = []string{"no worker"}

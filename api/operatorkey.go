@@ -48,33 +48,8 @@ func makeOperatorKey(dir, path string) (OperatorKey, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return OperatorKey{}, fmt.Errorf("make the data directory: %w", err)
 	}
-	if err := writeDurably(dir, path, text.Reveal()+"\n"); err != nil {
+	if err := secret.WriteFile(path, text); err != nil {
 		return OperatorKey{}, fmt.Errorf("write the operator key: %w", err)
 	}
 	return OperatorKey{Text: text, Path: path, Made: true}, nil
-}
-
-// writeDurably writes a file that is there whole or not at all.
-func writeDurably(dir, path, text string) error {
-	f, err := os.CreateTemp(dir, ".operator-*") // made with 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

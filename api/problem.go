@@ -40,6 +40,8 @@ const (
 	CodeHeld                Code = "held"
 	CodeNotReplayable       Code = "not_replayable"
 	CodeOperatorKey         Code = "operator_key"
+	CodeSecretsLocked       Code = "secrets_locked"
+	CodeUnsigned            Code = "unsigned"
 	CodeRevisionConflict    Code = "revision_conflict"
 	CodeBodyCut             Code = "body_cut"
 	CodeTooLarge            Code = "too_large"
@@ -76,6 +78,8 @@ var codes = map[Code]struct {
 	CodeHeld:                {409, "The sink may not be sent to now"},
 	CodeNotReplayable:       {409, "The dead letter cannot be replayed"},
 	CodeOperatorKey:         {409, "The operator key cannot be deleted"},
+	CodeSecretsLocked:       {409, "The secrets of the subscription cannot be opened"},
+	CodeUnsigned:            {409, "The subscription is not signed"},
 	CodeRevisionConflict:    {412, "The resource has changed"},
 	CodeTooLarge:            {413, "Too large"},
 	CodeMediaType:           {415, "Unsupported media type"},
@@ -137,6 +141,9 @@ func (a *API) asProblem(err error) (p *Problem, told bool) {
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return problem(CodeTooLarge, "the body may have at most %d bytes", tooLong.Limit), true
 	}
+	if locked, ok := errors.AsType[*events.LockedError](err); ok {
+		return problem(CodeSecretsLocked, "%v; a PUT that sends its secrets anew may change it", locked), true
+	}
 	for target, code := range a.deps.Codes {
 		if errors.Is(err, target) {
 			return known(code, err), codes[code].status < http.StatusInternalServerError
@@ -151,6 +158,8 @@ func (a *API) asProblem(err error) (p *Problem, told bool) {
 		return problem(CodeIDTaken, "a subscription with this id exists"), true
 	case errors.Is(err, registry.ErrConflict):
 		return problem(CodeRevisionConflict, "it was changed since the revision in If-Match"), true
+	case errors.Is(err, events.ErrUnsigned):
+		return problem(CodeUnsigned, "there is no signing among its protocolsettings, and so no secret to rotate"), true
 	case errors.Is(err, registry.ErrBacklog):
 		return known(CodeUnavailable, err), true
 	case isBrokerAway(err):

@@ -49,7 +49,7 @@ func TestContractRoles(t *testing.T) {
 		switch {
 		case r.Method == "POST" && r.Path == "/v1/events":
 			want = []keys.Role{keys.Operator, keys.Producer}
-		case strings.HasPrefix(r.Path, "/v1/keys"):
+		case strings.HasPrefix(r.Path, "/v1/keys"), strings.HasPrefix(r.Path, "/v1/secrets"):
 			want = []keys.Role{keys.Operator}
 		case strings.HasPrefix(r.Path, "/v1/handshakes/"): // its path is the key
 		case strings.HasPrefix(r.Path, "/v1/"):
@@ -183,7 +183,7 @@ func TestTenants(t *testing.T) {
 	}
 	sink := `"sink":"https://partner.example/hook"`
 	b.do(request{method: "PUT", path: "/v1/subscriptions/acme-hook", body: "{" + sink + "}", key: other}).problem(http.StatusConflict, api.CodeIDTaken)
-	b.do(request{method: "POST", path: "/v1/subscriptions", body: `{"tenant":"acme",` + sink + "}", key: other}).problem(422, api.CodeInvalidSubscription)
+	b.do(request{method: "POST", path: "/v1/subscriptions", body: `{"tenant":"acme",` + sink + "}", key: other}).problem(http.StatusForbidden, api.CodeForbidden)
 	if got := b.do(request{method: "POST", path: "/v1/subscriptions", body: "{" + sink + "}", key: other}).want(http.StatusCreated).at("tenant"); got != "other" {
 		t.Errorf("a partner's subscription is of tenant %q", got)
 	}

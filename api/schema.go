@@ -138,25 +138,31 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 	return o
 }
 
-// fields adds the members of t, those of embedded structs as its own. A member is required unless it may be left out.
+// fields adds the members of t, those of embedded structs as its own unless it has one of the name itself. A member is required unless it may
+// be left out.
 func (s *schemas) fields(t reflect.Type, properties map[string]any, must *[]any) {
+	var embedded []reflect.Type
 	for f := range t.Fields() {
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		_, shadowed := properties[tag]
 		switch {
 		case f.Anonymous && tag == "":
-			s.fields(structOf(f.Type), properties, must)
+			embedded = append(embedded, structOf(f.Type))
 			continue
-		case tag == "-" || tag == "" || !f.IsExported():
+		case tag == "-" || tag == "" || !f.IsExported() || shadowed:
 			continue
 		}
 		needed := !strings.Contains(options, "omit")
 		if s.input {
 			needed = required[t.Name()+"."+tag]
 		}
-		if _, shadowed := properties[tag]; !shadowed && needed {
+		if needed {
 			*must = append(*must, tag)
 		}
 		properties[tag] = s.member(t, &f, tag)
+	}
+	for _, inner := range embedded {
+		s.fields(inner, properties, must)
 	}
 }
 

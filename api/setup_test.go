@@ -20,7 +20,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/hookfleet/hookfleet/api"
-	"github.com/hookfleet/hookfleet/auth/keys"
 	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
@@ -45,6 +44,7 @@ type bench struct {
 	operator string // key
 	log      zerolog.Logger
 	problems []string // what readiness says
+	sender   func(context.Context) stream.Sender
 }
 
 func setup(t *testing.T) *bench {
@@ -95,6 +95,12 @@ func (b *bench) again(cfg api.Config) *api.API {
 		Sinks: events.SinkPolicy{PlainHTTP: true}, Codes: map[error]api.Code{errForbidden: api.CodeForbidden},
 		Storage: func() float64 { return 0.25 }, Log: b.log,
 		Checks: []api.Check{func() (string, string) { return "worker", strings.Join(b.problems, ", ") }},
+		Sender: func(ctx context.Context) stream.Sender {
+			if b.sender == nil {
+				return stream.Sender{}
+			}
+			return b.sender(ctx)
+		},
 	}, cfg)
 	must(b.t, err)
 	ingest.api = a
@@ -330,14 +336,10 @@ func (b *bench) newKey(body string) string {
 	return b.post("/v1/keys", body).want(http.StatusCreated).at("key")
 }
 
-// partnerKey makes a key that the API does not make yet.
+// partnerKey makes a key of a partner.
 func (b *bench) partnerKey(tenant string) string {
 	b.t.Helper()
-	id, text := keys.Generate()
-	must(b.t, b.keys.Put(b.t.Context(), &keys.Key{
-		ID: id, Role: keys.Partner, Tenants: []string{tenant}, Hash: keys.HashOf(text.Reveal()), CreatedAt: time.Now(),
-	}))
-	return text.Reveal()
+	return b.newKey(fmt.Sprintf(`{"role":"partner","tenants":[%q]}`, tenant))
 }
 
 // subscribe makes a subscription.

@@ -20,6 +20,10 @@ func (a *API) subscriptionRoutes() []route {
 	made := one
 	made.status, made.text, made.headers = 201, "the new subscription, with the secret that was made up for it", []string{"ETag", "Location"}
 	body := &content{media: []string{jsonType}, value: typeOf[events.Subscription](), maxBytes: maxSubscriptionBody, text: bodyText}
+	rotation := &content{
+		media: []string{jsonType}, value: typeOf[events.Rotation](), maxBytes: maxRotationBody, optional: true,
+		text: "Without a body a secret is made up, and the one before signs for 24h more.",
+	}
 	conflicts := []Code{CodeBadID, CodeRevisionConflict, CodeInvalidHeader}
 	return []route{
 		{
@@ -51,12 +55,18 @@ func (a *API) subscriptionRoutes() []route {
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/pause", id: "pauseSubscription", tag: "subscriptions", roles: managers,
 			summary: "Pause a subscription", text: "What comes from now on is held, and so is what waits for a retry when its time comes. Pausing what is paused changes nothing.",
-			codes: []Code{CodeBadID}, handle: a.pauseSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.pauseSubscription, answers: []answer{one},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
 			summary: "Resume a subscription", text: resumeText,
-			codes: []Code{CodeBadID}, handle: a.resumeSubscription, answers: []answer{one},
+			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.resumeSubscription, answers: []answer{one},
+		},
+		{
+			method: "POST", path: "/v1/subscriptions/{id}/rotate-secret", id: "rotateSecret", tag: "subscriptions", roles: managers,
+			summary: "Replace the secret that requests are signed with", text: rotateText, headers: []string{"If-Match"},
+			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned}, conflicts...), handle: a.rotateSecret,
+			answers: []answer{{status: 200, text: "the subscription, with the secret that was made up for it", value: one.value, headers: one.headers}},
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/test", id: "testSubscription", tag: "subscriptions", roles: managers,
@@ -68,8 +78,8 @@ func (a *API) subscriptionRoutes() []route {
 
 // What the contract leaves open.
 const (
-	bodyText = "Only sink is required. The members of the contract that this release does not have are refused as not yet supported. " +
-		"status is read-only and ignored, so that what GET answered can be sent back."
+	bodyText = "Only sink is required, and not even that beside sinkoverride. The members of the contract that this release does not have are " +
+		"refused as not yet supported. status is read-only and ignored, so that what GET answered can be sent back."
 	putText = "Replaces the whole subscription; what is left out becomes its default. A subscription that is paused, or disabled by a 410, is " +
 		"resumed by it unless it says paused: true. A secret that is left out or sent as its mask is kept. A body whose id is another than the " +
 		"path's is refused, and so is a change of tenant. Waiting deliveries are sent by the subscription as it is when they are sent."
@@ -77,7 +87,9 @@ const (
 		"Failures are counted anew. A sink that has not consented is asked again at once; one that was disabled must consent again. What is held goes out, oldest first."
 	deleteText = "Deliveries that wait are cancelled, reason unsubscribed; very many of them go on to be cancelled after the answer. None is sent."
 	testText   = "Stores an event of type hookfleet.test for the subscription's tenant, which no subscription's types or filters match, and delivers " +
-		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused."
+		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused. Its data and " +
+		"attributes have the text test wherever sink, headers and body have a placeholder without a default, so that it is sent in every content " +
+		"mode. It has no sink of its own: without sink it ends as skipped, reason no_sink."
 )
 
 // sinkStatus says how a subscription's sink is.
@@ -101,21 +113,13 @@ type protocolSettingsView struct {
 	Signing *signingView `json:"signing,omitempty"`
 }
 
-type signingView struct {
-	*events.Signing
-	Secret string `json:"secret" doc:"masked, but in the answer that made it up"`
-}
-
 // view is the subscription as it is answered; shown says that a secret made up just now is shown.
 // pending are counts that cover it; nil = count.
 func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending map[string]uint64) (subscriptionView, error) {
 	s := e.Subscription
 	v := subscriptionView{Subscription: s, ProtocolSettings: protocolSettingsView{ProtocolSettings: &s.ProtocolSettings}}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
-		v.ProtocolSettings.Signing = &signingView{Signing: sg, Secret: sg.Secret.Mask()}
-		if shown && e.SecretMade {
-			v.ProtocolSettings.Signing.Secret = sg.Secret.Reveal()
-		}
+		v.ProtocolSettings.Signing = viewSigning(sg, shown && e.SecretMade, time.Now())
 	}
 	waiting, err := a.countWaiting(ctx, e, pending)
 	if err != nil {
@@ -136,6 +140,8 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
 	case e.Subscription.Paused:
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
+	case e.Locked != nil:
+		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
 	case reason == events.ReasonUnverified:
 		c := e.Consent(&h)
 		st.State, st.Reason, st.Since = registry.SinkUnverified, c.Reason, Time(cmp.Or(c.Since, e.UpdatedAt))
@@ -228,7 +234,7 @@ func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
 		return nil, err
 	}
 	if c.hidden(s.Tenant) {
-		return nil, faulty(CodeInvalidSubscription, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
+		return nil, faulty(CodeForbidden, events.Fault{Pointer: "/tenant", Detail: "is not the tenant of your key"})
 	}
 	return s, nil
 }

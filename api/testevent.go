@@ -43,16 +43,23 @@ func (a *API) testSubscription(c *call) error {
 	return c.json(http.StatusAccepted, viewDelivery(&d, events.StatePending))
 }
 
-// newTestEvent is an event that a receiver takes like any other, and that says what it is.
+// newTestEvent is an event that a receiver takes like any other, and that says what it is. It has a value wherever the
+// subscription's templates ask for one.
 func newTestEvent(e *registry.Entry, now time.Time) (*events.Event, error) {
-	id, tenant := e.Subscription.ID, ""
-	if t := e.Subscription.Tenant; t != events.DefaultTenant {
-		tenant = fmt.Sprintf(`"tenant":%q,`, t)
+	id := e.Subscription.ID
+	attributes := map[string]string{
+		"specversion": "1.0", "id": "test-" + rand.Text(), "source": "/v1/subscriptions/" + id + "/test", "type": events.TypeTest,
+		"time": now.Format(timeFormat), "datacontenttype": "application/json",
 	}
-	text := fmt.Sprintf(`{"specversion":"1.0","id":"test-%s","source":"/v1/subscriptions/%s/test","type":%q,%s"time":%q,`+
-		`"datacontenttype":"application/json","data":{"subscription":%q,"message":"a test of this webhook: nothing has happened"}}`,
-		rand.Text(), id, events.TypeTest, tenant, now.Format(timeFormat), id)
-	event, err := events.ParseStructured([]byte(text))
+	if t := e.Subscription.Tenant; t != events.DefaultTenant {
+		attributes["tenant"] = t
+	}
+	data := map[string]any{"subscription": id, "message": "a test of this webhook: nothing has happened"}
+	text, err := newSample(e.Subscription, attributes, data).text()
+	if err != nil {
+		return nil, err
+	}
+	event, err := events.ParseStructured(text)
 	if err != nil {
 		return nil, fmt.Errorf("make a test event: %w", err)
 	}

@@ -17,14 +17,15 @@ import (
 
 // Config is what a process is told. The zero value is not usable: start from Default or Load.
 type Config struct {
-	Data   string // directory of the embedded store and the operator key
-	Roles  []Role // parts of the fleet that run in this process
-	API    API
-	NATS   NATS
-	Events Events
-	Worker Worker
-	Egress Egress
-	Log    Log
+	Data    string // directory of the embedded store, the operator key and the secrets' key
+	Roles   []Role // parts of the fleet that run in this process
+	API     API
+	NATS    NATS
+	Events  Events
+	Worker  Worker
+	Egress  Egress
+	Secrets Secrets
+	Log     Log
 
 	// OperatorKey is HOOKFLEET_OPERATOR_KEY. It is never a flag or in the file, where others could read it. Zero = the
 	// first start makes one.
@@ -81,6 +82,12 @@ type Egress struct {
 	Deny      []netip.Prefix // ranges that are closed although public
 	PlainHTTP bool           // whether http: sinks are taken
 	Source    netip.Addr     // local address to send from; the zero Addr = the system's choice
+	Proxy     secret.Text    // URL of a forward proxy, with its password; zero = none
+}
+
+// Secrets says what the secrets in the store are encrypted with.
+type Secrets struct {
+	Keys []secret.Text // the first encrypts, all decrypt; none = what is in Data. Their form is package vault's
 }
 
 // Log says what is logged, and how.
@@ -167,6 +174,8 @@ func (c *Config) faults() []*fault {
 	check("events.dedupe", require(c.Events.Dedupe >= minDedupe, "must be at least "+minDedupe.String()))
 	check("worker.concurrency", require(c.Worker.Concurrency >= minConcurrency && c.Worker.Concurrency <= maxConcurrency,
 		fmt.Sprintf("%d is not within %d..%d", c.Worker.Concurrency, minConcurrency, maxConcurrency)))
+	check("secrets.keys", require(c.Embedded() || len(c.Secrets.Keys) > 0,
+		"is required with nats.url, the same for all processes of the fleet (hookfleet key new-secret makes one)"))
 	check("log.level", oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"))
 	if c.Log.Format != "" {
 		check("log.format", oneOf(c.Log.Format, "json", "console"))

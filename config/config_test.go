@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"github.com/hookfleet/hookfleet/auth/secret"
 )
 
 func TestValidate(t *testing.T) {
@@ -16,8 +18,9 @@ func TestValidate(t *testing.T) {
 		`api.publicurl: "hooks.example" is not an http`:               func(c *Config) { c.API.PublicURL = "hooks.example" },
 		`api.publicurl: "https://hooks.example?a" is not an http`:     func(c *Config) { c.API.PublicURL = "https://hooks.example?a" },
 		`nats.listen: "4222" is not host:port`:                        func(c *Config) { c.NATS.Listen = "4222" },
-		"nats.url: is not a list":                                     func(c *Config) { c.NATS.URL = []string{"nats://a", "http://user:hunter2@b"} },
-		"nats.replicas: 6 is not within 1..5":                         func(c *Config) { c.NATS.URL, c.NATS.Replicas = []string{"nats://a"}, 6 },
+		"nats.url: is not a list":                                     func(c *Config) { external(c); c.NATS.URL = []string{"nats://a", "http://user:hunter2@b"} },
+		"nats.replicas: 6 is not within 1..5":                         func(c *Config) { external(c); c.NATS.Replicas = 6 },
+		"secrets.keys: is required with nats.url":                     func(c *Config) { external(c); c.Secrets.Keys = nil },
 		"nats.replicas: the embedded broker is one server":            func(c *Config) { c.NATS.Replicas = 3 },
 		"events.retention: must be more than 0":                       func(c *Config) { c.Events.Retention = 0 },
 		"events.maxsize: 999999 bytes do not hold one event":          func(c *Config) { c.Events.MaxSize = 999_999 },
@@ -37,4 +40,9 @@ func TestValidate(t *testing.T) {
 			t.Error("a password is shown:", err)
 		}
 	}
+}
+
+// external is a fleet on a cluster.
+func external(c *Config) {
+	c.NATS.URL, c.Secrets.Keys = []string{"nats://a"}, []secret.Text{secret.New("hunter2")}
 }

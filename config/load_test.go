@@ -91,7 +91,7 @@ func TestEverySource(t *testing.T) {
 		"nats.listen": "", "nats.url": "nats://a:4222,tls://b:4222", "nats.creds": "/etc/x.creds", "nats.replicas": "3", "nats.sync": "always",
 		"events.retention": "3d", "events.maxsize": "10GB", "events.dedupe": "1m", "worker.concurrency": "9",
 		"egress.allow": "10.0.0.0/8,::1", "egress.deny": "192.0.2.0/24", "egress.plainhttp": "true", "egress.source": "192.0.2.1",
-		"log.level": "warn", "log.format": "console",
+		"secrets.keys": "new,old", "log.level": "warn", "log.format": "console",
 	}
 	want := &Config{
 		Data: "/var/x", Roles: []Role{RoleAPI, RoleWorker},
@@ -104,7 +104,8 @@ func TestEverySource(t *testing.T) {
 			Deny:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 			PlainHTTP: true, Source: netip.MustParseAddr("192.0.2.1"),
 		},
-		Log: Log{Level: "warn", Format: "console"},
+		Secrets: Secrets{Keys: []secret.Text{secret.New("new"), secret.New("old")}},
+		Log:     Log{Level: "warn", Format: "console"},
 	}
 	var flags, env, whole, nested []string
 	for _, s := range Settings() {
@@ -152,10 +153,10 @@ surprise: {}
 egress: {allow: [10.0.0.0/8, 10.0.0.0/33, here]}
 `
 	env := []string{
-		"HOOKFLEET_EVENTS_MAXSIZE=10 parsecs", "HOOKFLEET_EGRESS_PROXY=http://proxy.example", "HOOKFLEET_NATS_CREDS=x",
+		"HOOKFLEET_EVENTS_MAXSIZE=10 parsecs", "HOOKFLEET_EGRESS_PROXY=http://user:password@proxy.example/path", "HOOKFLEET_NATS_CREDS=x",
 		"HOOKFLEET_OPERATOR_KEY=two words",
 	}
-	_, _, err := load(t, file, env, "--roles", "api,cook", "--secrets-keys=a", "--log-level", "loud", "--api-listen", "here")
+	_, _, err := load(t, file, env, "--roles", "api,cook", "--secrets-keys=hunter2,", "--log-level", "loud", "--api-listen", "here")
 	want := []string{
 		`roles: "cook" is not one of api, worker, scheduler (--roles)`,
 		`api.listen: "here" is not host:port (--api-listen)`,
@@ -165,8 +166,8 @@ egress: {allow: [10.0.0.0/8, 10.0.0.0/33, here]}
 		`events.maxsize: "10 parsecs" is not a size such as 10GB or 512MiB (HOOKFLEET_EVENTS_MAXSIZE)`,
 		`worker.concurrency: "many" is not a whole number (FILE)`,
 		`egress.allow: "10.0.0.0/33" is not a CIDR, "here" is not a CIDR (FILE)`,
-		`egress.proxy: not supported yet (HOOKFLEET_EGRESS_PROXY)`,
-		`secrets.keys: not supported yet (--secrets-keys)`,
+		`egress.proxy: is not the URL of a proxy: http:// or https://, a host, and at most a port and user info (HOOKFLEET_EGRESS_PROXY)`,
+		`secrets.keys: an element of the list is empty (--secrets-keys)`,
 		`log.level: "loud" is not one of trace, debug, info, warn, error (--log-level)`,
 		`nats.replica: is not a known key (FILE)`,
 		`surprise: is not a known key (FILE)`,

@@ -5,23 +5,14 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/events"
 )
-
-// errUnsupported is the fault of a setting that a later version will know.
-var errUnsupported = errors.New("not supported yet")
-
-// unsupported refuses any value: a setting that is taken and not enforced would be a lie.
-func unsupported(_ *Config, s string) error {
-	if strings.TrimSpace(s) != "" {
-		return errUnsupported
-	}
-	return nil
-}
 
 func text(s string) (string, error) { return strings.TrimSpace(s), nil }
 
@@ -39,6 +30,11 @@ func list(s string) ([]string, error) {
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// secrets reads a list whose elements no error shows.
+func secrets(s string) ([]secret.Text, error) {
+	return elements(s, func(e string) (secret.Text, error) { return secret.New(e), nil })
 }
 
 func roles(s string) ([]Role, error) {
@@ -101,6 +97,19 @@ func address(s string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
 	return a.Unmap(), nil
+}
+
+// proxy checks the URL of a forward proxy. Its fault never shows it, because it may have a password.
+func proxy(s string) (secret.Text, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return secret.Text{}, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return secret.Text{}, errors.New("is not the URL of a proxy: http:// or https://, a host, and at most a port and user info")
+	}
+	return secret.New(s), nil
 }
 
 func number(s string) (int, error) {

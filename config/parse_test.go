@@ -46,3 +46,16 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"": true, " http://proxy.example:3128 ": true, "https://user:p%40ss@proxy.example/": true, "proxy.example:3128": false, "socks5://proxy.example": false,
+		"http://": false, "http://a/path": false, "http://a?b": false, "http://a#b": false, "http://user:hush@a:b": false,
+	} {
+		got, err := proxy(text)
+		if (err == nil) != want || want && got.Reveal() != strings.TrimSpace(text) || err != nil && strings.Contains(err.Error(), "hush") {
+			t.Errorf("%q: %v, %v", text, got.Reveal(), err)
+		}
+	}
+}

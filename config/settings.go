@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hookfleet/hookfleet/auth/secret"
 )
 
 // The variables beside those of the settings.
@@ -40,7 +42,7 @@ func Settings() []Setting { return slices.Clone(settings) }
 
 // settings is the one list of keys: flags, variables, file, help and defaults all come from it.
 var settings = []Setting{
-	{"data", "./data", "dir", "directory of the embedded store and the operator key",
+	{"data", "./data", "dir", "directory of the embedded store, the operator key and the secrets' key",
 		into(text, func(c *Config) *string { return &c.Data })},
 	{"roles", "api,worker,scheduler", "list", "parts of the fleet to run in this process",
 		into(roles, func(c *Config) *[]Role { return &c.Roles })},
@@ -74,10 +76,10 @@ var settings = []Setting{
 		into(boolean, func(c *Config) *bool { return &c.Egress.PlainHTTP })},
 	{"egress.source", "", "ip", "local address to send from",
 		into(address, func(c *Config) *netip.Addr { return &c.Egress.Source })},
-	{"egress.proxy", "", "url", "forward proxy (not supported yet)",
-		unsupported},
-	{"secrets.keys", "", "list", "keys that encrypt secrets at rest (not supported yet)",
-		unsupported},
+	{"egress.proxy", "", "url", "forward proxy to send by, http:// or https://, with user info if it wants some",
+		into(proxy, func(c *Config) *secret.Text { return &c.Egress.Proxy })},
+	{"secrets.keys", "", "list", "keys that encrypt secrets at rest, 32 bytes in base64 each: the first encrypts, all decrypt; empty: made in data; required with nats.url",
+		into(secrets, func(c *Config) *[]secret.Text { return &c.Secrets.Keys })},
 	{"log.level", "info", "level", "trace, debug, info, warn or error",
 		into(text, func(c *Config) *string { return &c.Log.Level })},
 	{"log.format", "", "format", "json or console; empty: console on a terminal, else json",

@@ -34,6 +34,8 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	d.subscription(root)
 	d.checkSink(policy)
 	d.checkHandshake(policy)
+	d.checkRequest()
+	d.checkSigning()
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -68,7 +70,7 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 		"types":            d.types,
 		"filters":          d.filters,
 		"sink":             d.text(&s.Sink, nothingWrong),
-		"sinkoverride":     d.later,
+		"sinkoverride":     d.text(&s.SinkOverride, wrongReference),
 		"protocol":         d.word(&s.Protocol, ProtocolHTTP),
 		"protocolsettings": d.protocolSettings,
 		"sinkcredential":   d.credential,
@@ -79,12 +81,23 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 
 func (d *subscriptionReader) checkSink(policy SinkPolicy) {
 	if d.s.Sink == "" {
-		d.fault("/sink", "is required")
+		if d.s.SinkOverride == "" {
+			d.fault("/sink", "is required, but beside sinkoverride")
+		}
 		return
 	}
 	for _, why := range policy.Refuses(d.s.Sink) {
 		d.fault("/sink", "%s", why)
 	}
+}
+
+// contentMode takes the modes that this release has.
+func (d *subscriptionReader) contentMode(v *jsonValue, at string) {
+	if v.kind == jsonString && v.text == "batch" {
+		d.fault(at, "batch is not supported yet")
+		return
+	}
+	d.oneOf(&d.s.ProtocolSettings.ContentMode, ModeStructured, ModeBinary, ModeData, ModeTemplate)(v, at)
 }
 
 func (d *subscriptionReader) types(v *jsonValue, at string) {
@@ -98,21 +111,17 @@ func (d *subscriptionReader) types(v *jsonValue, at string) {
 func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 	p := &d.s.ProtocolSettings
 	d.object(v, at, map[string]reader{
-		"method":      d.word(&p.Method, MethodPost, "PUT", "PATCH", "GET"),
-		"contentmode": d.word(&p.ContentMode, ModeStructured, "binary", "batch", "data", "template"),
+		"method":      d.oneOf(&p.Method, MethodPost, MethodPut, MethodPatch, MethodGet),
+		"contentmode": d.contentMode,
+		"headers":     d.headers,
+		"omit":        d.omit,
+		"body":        d.body,
+		"contenttype": d.text(&p.ContentType, wrongContentType),
 		"signing":     d.signing,
-		"batch":       d.later, "headers": d.later, "omit": d.later, "body": d.later, "contenttype": d.later,
-		"handshake": d.handshake, "tls": d.later, "proxy": d.later,
-	})
-}
-
-func (d *subscriptionReader) signing(v *jsonValue, at string) {
-	sg := &Signing{Scheme: SchemeStandardWebhooks}
-	d.s.ProtocolSettings.Signing = sg
-	d.object(v, at, map[string]reader{
-		"scheme": d.word(&sg.Scheme, SchemeStandardWebhooks, "ed25519", "hmac"),
-		"secret": d.secret(&sg.Secret, wrongSigningSecret),
-		"header": d.later, "hash": d.later, "encoding": d.later, "prefix": d.later,
+		"batch":       d.later,
+		"handshake":   d.handshake,
+		"tls":         d.tls,
+		"proxy":       d.proxy,
 	})
 }
 

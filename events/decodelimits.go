@@ -1,7 +1,6 @@
 package events
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -40,7 +39,7 @@ func (d *subscriptionReader) pause(v *jsonValue, at string) {
 	d.s.Config.Pause = p
 	d.object(v, at, map[string]reader{
 		"after": d.integer(&p.After, 1, maxAttempts),
-		"then":  d.wordOf(&p.Then, ThenHold, ThenDeadLetter),
+		"then":  d.oneOf(&p.Then, ThenHold, ThenDeadLetter),
 	})
 }
 
@@ -58,7 +57,7 @@ func (d *subscriptionReader) handshake(v *jsonValue, at string) {
 	h := &Handshake{Mode: HandshakeOff}
 	d.s.ProtocolSettings.Handshake = h
 	d.object(v, at, map[string]reader{
-		"mode":   d.wordOf(&h.Mode, HandshakeOff, HandshakeOptional, HandshakeRequired),
+		"mode":   d.oneOf(&h.Mode, HandshakeOff, HandshakeOptional, HandshakeRequired),
 		"origin": d.text(&h.Origin, wrongOrigin),
 		"rate":   d.integer(&h.Rate, 1, maxPermit),
 	})
@@ -76,9 +75,10 @@ func (d *subscriptionReader) checkHandshake(policy SinkPolicy) {
 	if h.Origin == "" {
 		h.Origin = policy.Origin
 	}
-	switch {
-	case h.Origin == "" && !d.faulted(pointerHandshake+"/origin"):
+	if h.Origin == "" && !d.faulted(pointerHandshake+"/origin") {
 		d.fault(pointerHandshake+"/origin", "is required: the DNS name that this fleet calls itself")
+	}
+	switch {
 	case strings.Contains(d.s.Sink, "${"):
 		d.fault(pointerHandshake+"/mode", "must be off: a sink with placeholders is no one URL that could be asked")
 	case d.s.SinkOverride != "":
@@ -111,18 +111,4 @@ func isLabel(s string) bool {
 		}
 	}
 	return true
-}
-
-// wordOf reads a string that is one of words.
-func (d *document) wordOf(to *string, words ...string) reader {
-	return func(v *jsonValue, at string) {
-		switch {
-		case !d.is(jsonString, v, at):
-		case !slices.Contains(words, v.text):
-			last := len(words) - 1
-			d.fault(at, "must be %s", fmt.Sprint(strings.Join(words[:last], ", "), " or ", words[last]))
-		default:
-			*to = v.text
-		}
-	}
 }

@@ -58,7 +58,10 @@ func TestDecodeLimitsFaults(t *testing.T) {
 		`"protocolsettings":{"handshake":"required"}`:                                                    "/protocolsettings/handshake",
 	}
 	for text, pointers := range tests {
-		_, err := DecodeSubscription([]byte(`{"sink":"https://a.example",`+text+`}`), "", SinkPolicy{})
+		if !strings.HasPrefix(text, `"sink":`) {
+			text = `"sink":"https://a.example",` + text
+		}
+		_, err := DecodeSubscription([]byte("{"+text+"}"), "", SinkPolicy{})
 		var at []string
 		if err != nil {
 			for _, f := range faultsOf(t, err).Faults {

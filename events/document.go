@@ -144,6 +144,38 @@ func (v *jsonValue) member(name string) *jsonValue {
 	return nil
 }
 
+// append appends the value as JSON without white space, always the same bytes for the same value.
+func (v *jsonValue) append(dst []byte) []byte {
+	switch v.kind {
+	case jsonObject:
+		dst = append(dst, '{')
+		for i := range v.members {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = v.members[i].value.append(append(appendString(dst, v.members[i].name), ':'))
+		}
+		return append(dst, '}')
+	case jsonArray:
+		dst = append(dst, '[')
+		for i := range v.items {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = v.items[i].append(dst)
+		}
+		return append(dst, ']')
+	case jsonString:
+		return appendString(dst, v.text)
+	case jsonNumber:
+		return append(dst, v.text...)
+	case jsonBool:
+		return strconv.AppendBool(dst, v.yes)
+	default:
+		return append(dst, "null"...)
+	}
+}
+
 // suggestion names the known member that was probably meant: another case, or with separators.
 func suggestion(name string, known map[string]reader) string {
 	plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))

@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 )
 
@@ -12,7 +13,12 @@ func (e *Event) AppendStructured(dst []byte) []byte {
 	if e.text != nil {
 		return append(dst, e.text...)
 	}
-	dst = e.appendAttributes(dst)
+	return e.appendStructured(dst, nil)
+}
+
+// appendStructured renders an event that came in binary mode, without the attributes in omit.
+func (e *Event) appendStructured(dst []byte, omit []string) []byte {
+	dst = e.appendAttributes(dst, omit)
 	switch e.kind {
 	case DataNone:
 	case DataJSON:
@@ -26,13 +32,18 @@ func (e *Event) AppendStructured(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// appendAttributes appends the attributes as members, with the opening brace.
-func (e *Event) appendAttributes(dst []byte) []byte {
+// appendAttributes appends the attributes as members, with the opening brace, but for those in omit.
+func (e *Event) appendAttributes(dst []byte, omit []string) []byte {
 	dst = append(dst, '{')
-	for i, a := range e.attrs {
-		if i > 0 {
+	separate := false
+	for _, a := range e.attrs {
+		if slices.Contains(omit, a.Name) {
+			continue
+		}
+		if separate {
 			dst = append(dst, ',')
 		}
+		separate = true
 		dst = append(append(append(dst, '"'), a.Name...), '"', ':')
 		if a.Kind == KindString {
 			dst = appendString(dst, a.Value)
@@ -45,8 +56,12 @@ func (e *Event) appendAttributes(dst []byte) []byte {
 
 // appendString appends s, which is valid UTF-8, as a JSON string with no more escapes than JSON asks for.
 func appendString[S string | []byte](dst []byte, s S) []byte {
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped is appendString without the quotes.
+func appendEscaped[S string | []byte](dst []byte, s S) []byte {
 	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
 	start := 0
 	for i := range len(s) {
 		c := s[i]
@@ -68,8 +83,7 @@ func appendString[S string | []byte](dst []byte, s S) []byte {
 			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return append(dst, s[start:]...)
 }
 
 // Message is the event as it is stored: headers and payload of a NATS message, in the mode and bytes it came in.
@@ -99,7 +113,7 @@ const maxHeaderBytes = 32 << 10
 const headerLong = "Hookfleet-Attributes"
 
 func (e *Event) longMessage() (h map[string][]string, payload []byte) {
-	payload = append(e.appendAttributes(make([]byte, 0, e.size())), '}')
+	payload = append(e.appendAttributes(make([]byte, 0, e.size()), nil), '}')
 	h = map[string][]string{headerLong: {strconv.Itoa(len(payload))}}
 	return h, append(payload, e.data...)
 }

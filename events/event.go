@@ -112,6 +112,12 @@ func (e *Event) Attributes() iter.Seq[Attribute] {
 	}
 }
 
+// Len is how many context attributes the event has.
+func (e *Event) Len() int { return len(e.attrs) }
+
+// Size is about how many bytes the event takes, attributes and data together.
+func (e *Event) Size() int { return e.size() }
+
 // Data returns the bytes of data and how they are written in JSON: the raw JSON value, the text, or the decoded base64.
 // The caller must not change them.
 func (e *Event) Data() ([]byte, DataKind) { return e.data, e.kind }

@@ -210,7 +210,7 @@ func (a *attributes) setBinaryData(data []byte) {
 		if wrongJSON(data) == "" {
 			e.kind = DataJSON
 		}
-	case isJSONType(e.contentType):
+	case IsJSONType(e.contentType):
 		e.kind = DataJSON
 		if wrong := wrongJSON(data); wrong != "" {
 			a.note(Fault{Pointer: "/data", Detail: "must be JSON, as the content type says: " + wrong})
@@ -292,16 +292,19 @@ func encodeHeader(s string) string {
 	if n == len(s) {
 		return s
 	}
+	return string(appendHeader(make([]byte, 0, n), s))
+}
+
+func appendHeader(dst []byte, s string) []byte {
 	const hex = "0123456789ABCDEF"
-	b := make([]byte, 0, n)
 	for i := range len(s) {
 		if c := s[i]; mustEncode(c) {
-			b = append(b, '%', hex[c>>4], hex[c&15])
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
 		} else {
-			b = append(b, c)
+			dst = append(dst, c)
 		}
 	}
-	return string(b)
+	return dst
 }
 
 func encodedLen(s string) int {

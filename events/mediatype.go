@@ -94,8 +94,8 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// isJSONType reports whether data of this media type is JSON: */json and */*+json, whatever the parameters (JF-5).
-func isJSONType(s string) bool {
+// IsJSONType reports whether data of this media type is JSON: */json and */*+json, whatever the parameters (JF-5).
+func IsJSONType(s string) bool {
 	if s == "application/json" {
 		return true
 	}

@@ -29,14 +29,15 @@ func (s State) Ended() bool {
 // Outcome is what an attempt led to.
 type Outcome string
 
-// The outcomes of an attempt (API.md 3.4), and two that no attempt has: Cancelled ends a delivery before the next one,
-// Returned hands it back as it was, because our own process stops.
+// The outcomes of an attempt (API.md 3.4), and three that no attempt has: Cancelled and Skipped end a delivery before the
+// next one, Returned hands it back as it was, because our own process stops.
 const (
 	Delivered Outcome = "delivered"
 	Retry     Outcome = "retry"
 	Dead      Outcome = "dead"
 	Held      Outcome = "held"
 	Cancelled Outcome = "cancelled"
+	Skipped   Outcome = "skipped"
 	Returned  Outcome = "returned"
 )
 
@@ -73,8 +74,10 @@ const (
 	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
 	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
 	ReasonNoConsent    Reason = "no_consent" // it was asked, and its answer is none
+	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
+	ReasonNoSink       Reason = "no_sink"
 )
 
 // Verdict is the decision about one attempt, as a value: what settle carries out. Exactly one Outcome, and what it needs.

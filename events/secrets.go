@@ -2,31 +2,29 @@ package events
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/hookfleet/hookfleet/auth/secret"
 )
 
-const (
-	secretPrefix = "whsec_"
-	secretBytes  = 32 // of secrets that are made up; 24 to 64 are taken (SW-5)
-	maskPrefix   = "••••"
-)
+const maskPrefix = "••••"
 
-// secretField is a secret of a subscription that can be set.
+// secretField is a secret of a subscription.
 type secretField struct {
 	pointer string // in the JSON of the subscription, and in the store
 	text    *secret.Text
 	of      string // the URL that it is for
 	origin  string // of that URL: a change of it asks for the secret again
-	made    bool   // it is made up where there is none
+	kind    string // what it must stay to be kept: of a signature's, its scheme
+	inner   bool   // it cannot be set: the API never shows nor takes it
 	need    bool   // a stored subscription without it is not what was stored
+
+	make func() secret.Text // makes it up where there is none; nil = nobody does
 }
 
-// secrets returns the secrets of s that can be set.
+// secrets returns the secrets of s, those that it may have and has not included.
 func (s *Subscription) secrets() []secretField {
 	var all []secretField
 	sink := Origin(s.Sink)
@@ -34,9 +32,14 @@ func (s *Subscription) secrets() []secretField {
 		all = append(all, secretField{pointer: pointer, text: text, of: of, origin: origin})
 	}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
-		all = append(all, secretField{"/protocolsettings/signing/secret", &sg.Secret, "sink", sink, true, true})
+		all = append(all,
+			secretField{
+				pointer: "/protocolsettings/signing/secret", text: &sg.Secret, of: "sink", origin: sink, kind: sg.Scheme, need: true,
+				make: sg.newSecret,
+			},
+			secretField{pointer: "/protocolsettings/signing/previous", text: &sg.Previous, inner: true})
 	}
-	if t := s.ProtocolSettings.TLS; t != nil {
+	if t := s.ProtocolSettings.TLS; t != nil && (t.ClientCert != "" || !t.ClientKey.IsZero()) {
 		add("/protocolsettings/tls/clientkey", &t.ClientKey, "sink", sink)
 	}
 	if c := s.SinkCredential; c != nil {
@@ -66,21 +69,34 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 	var faults []Fault
 	for _, f := range s.secrets() {
 		masked := isMask(f.text.Reveal())
-		if !masked && !f.text.IsZero() {
+		if f.inner || !masked && !f.text.IsZero() {
 			continue
 		}
 		switch from, ok := kept[f.pointer]; {
 		case !ok && masked:
 			faults = append(faults, Fault{f.pointer, "is a mask, and there is no secret to keep"})
 		case !ok:
+		case from.kind != f.kind && masked:
+			faults = append(faults, Fault{f.pointer, "is the mask of another scheme's; leave it out and one is made"})
+		case from.kind != f.kind:
 		case from.origin != f.origin:
 			faults = append(faults, Fault{f.pointer, "must be sent again, because the origin of " + f.of + " has changed"})
 		default:
 			*f.text = *from.text
 		}
 	}
+	if t := s.ProtocolSettings.TLS; t != nil && faults == nil {
+		faults = t.wrongPair()
+	}
 	if faults != nil {
 		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
+	}
+	if sg := s.ProtocolSettings.Signing; sg != nil {
+		var before *Signing
+		if old != nil {
+			before = old.ProtocolSettings.Signing
+		}
+		sg.keepPrevious(before, time.Now())
 	}
 	return nil
 }
@@ -92,17 +108,11 @@ func isMask(text string) bool { return strings.HasPrefix(text, maskPrefix) }
 // KeepSecrets.
 func (s *Subscription) MakeSecrets() (made bool) {
 	for _, f := range s.secrets() {
-		if f.made && f.text.IsZero() {
-			*f.text, made = newSigningSecret(), true
+		if f.make != nil && f.text.IsZero() {
+			*f.text, made = f.make(), true
 		}
 	}
 	return made
-}
-
-func newSigningSecret() secret.Text {
-	key := make([]byte, secretBytes)
-	_, _ = rand.Read(key) // never fails
-	return secret.New(secretPrefix + base64.StdEncoding.EncodeToString(key))
 }
 
 // Clone returns a copy of s that shares nothing that changes.

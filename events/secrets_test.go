@@ -92,7 +92,7 @@ func TestSealed(t *testing.T) {
 		for _, s := range []*Subscription{
 			decode(t, full), signed("https://a.example", testSecret), signed("https://a.example", "whsec_other"), escaped,
 		} {
-			text, err := Seal(s, map[string]int{"a": 1})
+			text, err := Seal(s, map[string]int{"a": 1}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,7 +108,7 @@ func TestSealed(t *testing.T) {
 	if len(o.configs) != 2 || len(o.settings) != 1 {
 		t.Errorf("remembers %d configs and %d settings", len(o.configs), len(o.settings))
 	}
-	text, err := Seal(nil, 5)
+	text, err := Seal(nil, 5, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestSealedBroken(t *testing.T) {
 // Whatever is in the store, reading it does not panic, and what is read can be stored and read again.
 func FuzzOpen(f *testing.F) {
 	for _, s := range []*Subscription{signed("https://a.example", testSecret), {ID: "a", Tenant: "b", Sink: "c", Filters: []Filter{{}}}} {
-		text, err := Seal(s, nil)
+		text, err := Seal(s, nil, nil)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err = Seal(s, note)
+		text, err = Seal(s, note, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,15 +32,64 @@ type SinkPolicy struct {
 }
 
 // Refuses returns what is wrong with raw as a sink, in words that complete "sink …"; none when it is taken (API.md 3,
-// "Refused when registered"). Names are not resolved.
+// "Refused when registered"). Names are not resolved. Path and query may have placeholders.
 func (p SinkPolicy) Refuses(raw string) []string {
+	plain, wrong := withoutPlaceholders(raw)
+	if wrong != nil {
+		return wrong
+	}
+	return p.RefusesURL(plain)
+}
+
+// withoutPlaceholders is the sink raw with a letter in the place of each placeholder, or what is wrong with them.
+func withoutPlaceholders(raw string) (plain string, wrong []string) {
+	if len(raw) > MaxSinkBytes {
+		return "", []string{"is longer than " + strconv.Itoa(MaxSinkBytes) + " bytes"}
+	}
+	if !strings.ContainsAny(raw, "{}") {
+		return raw, nil
+	}
+	pieces, err := ParseTemplate(raw)
+	if err != nil {
+		return "", []string{err.Error()}
+	}
+	var b strings.Builder
+	path := pathStart(raw)
+	for _, piece := range pieces {
+		switch i := strings.IndexAny(piece.Text, "{}"); {
+		case piece.Placeholder == nil && i >= 0:
+			wrong = append(wrong, "has { or } outside a placeholder at byte "+strconv.Itoa(piece.At+i))
+		case piece.Placeholder != nil && piece.At < path:
+			wrong = append(wrong, "has a placeholder before its path at byte "+strconv.Itoa(piece.At))
+		case piece.Placeholder != nil:
+			b.WriteByte('x')
+		default:
+			b.WriteString(piece.Text)
+		}
+	}
+	return b.String(), wrong
+}
+
+// pathStart is where path or query of an absolute URL begin; its length when neither is there.
+func pathStart(raw string) int {
+	i := strings.Index(raw, "://")
+	if i < 0 {
+		return len(raw)
+	}
+	i += len("://")
+	return i + len(cutAny(raw[i:], "/?#"))
+}
+
+// HasPlaceholder reports whether a sink that is taken has a placeholder.
+func HasPlaceholder(sink string) bool { return strings.Contains(sink, "${") }
+
+// RefusesURL is Refuses for a URL that takes no placeholders, such as an event's own.
+func (p SinkPolicy) RefusesURL(raw string) []string {
 	switch {
 	case len(raw) > MaxSinkBytes:
 		return []string{"is longer than " + strconv.Itoa(MaxSinkBytes) + " bytes"}
-	case strings.Contains(raw, "${"):
-		return []string{"has a placeholder, which is not supported yet"}
 	case strings.ContainsAny(raw, "{}"):
-		return []string{"has { or } outside a placeholder"}
+		return []string{"has { or } at byte " + strconv.Itoa(strings.IndexAny(raw, "{}"))}
 	case strings.ContainsFunc(raw, notInURL):
 		return []string{"has a space, a backslash or a control character"}
 	}
@@ -106,9 +155,9 @@ func refusesRest(u *url.URL, raw string) (why []string) {
 }
 
 // Origin returns scheme, host and port of a URL in one spelling: lower case, with the port, without the root's dot.
-// "" when raw is not an absolute URL of http or https.
+// "" when raw is not an absolute URL of http or https. What follows the origin may be anything, placeholders too.
 func Origin(raw string) string {
-	u, err := url.Parse(raw)
+	u, err := url.Parse(raw[:pathStart(raw)])
 	if err != nil || u.Host == "" {
 		return ""
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -38,7 +40,10 @@ func TestSinkRefused(t *testing.T) {
 		"https://partner.example/x#y", "https://partner.example/#", "https://partner.example/" + strings.Repeat("x", 8192), // B47
 		"https://partner.example/\r\nx", "https://partner.example/\tx", `https://partner.example\@evil.example/`, "https://partner .example/",
 		"https://partner.example/a b", "https://par%0d%0atner.example/", "https://%31%32%37.0.0.1/", "https://partner.example/\x00",
-		"https://${host}/", "https://{{data.host}}/", "https://partner.example/{id}", "https://partner.example/}", "https://partner.example/${subject}", // B51
+		"https://${host}/", "https://{{data.host}}/", "https://partner.example/{id}", "https://partner.example/}", // B51
+		"https://partner.example/$${x}", "https://partner.example/${order id}", "https://partner.example/${x", "https://partner.example/?x={orderId}",
+		"https://${host}.example/", "https://partner.example:${port}/", "${url}", "https://${x:-/}/", "https://partner.example${path}", "https://partner.example/%4${x}",
+		"https://u${x}@partner.example/", "${scheme}://partner.example/", "https://partner.example/${x}#${y}", "https://partner.example/ ${x}", "https://127.0.0.1/${x}",
 	} {
 		if why := policy(false).Refuses(sink); len(why) == 0 {
 			t.Errorf("%q is taken", sink)
@@ -52,6 +57,7 @@ func TestSinkTaken(t *testing.T) {
 		"https://partner.example", "https://partner.example/hook?x=1&y=%20#"[:35], "https://Partner.Example.:8443/a/b;c",
 		"https://partner.example:443/", "https://partner.example:1/", "https://partner.example:65535/", "HTTPS://partner.example/",
 		"https://does-not-resolve.invalid/", "https://single-label/", "https://1.1.1.1/", "https://[2606:4700:4700::1111]:8443/",
+		"https://partner.example/${subject}", "https://partner.example?x=${a.b[0].c}&y=${d:-#/ ?}", "https://partner.example/a${x?}b/${attributes.x}.json",
 		"https://123.partner.example/", "https://xn--bcher-kva.example/", "https://bücher.example/ü", "https://deadbeef.example",
 	} {
 		if why := policy(false).Refuses(sink); len(why) > 0 {
@@ -80,17 +86,34 @@ func TestSinkNamesAllFaults(t *testing.T) {
 	}
 }
 
+// The reason says where.
+func TestSinkSaysWhere(t *testing.T) {
+	t.Parallel()
+	for sink, want := range map[string][]string{
+		"https://h.example/?data={orderId}":   {"has { or } outside a placeholder at byte 24"},
+		"https://h.example/?data=${order id}": {"has a malformed placeholder at byte 24: ' ' cannot stand here at byte 31"},
+		"https://${host}/${x}":                {"has a placeholder before its path at byte 8"},
+		"https://h.example/${x}/}":            {"has { or } outside a placeholder at byte 23"},
+	} {
+		if diff := cmp.Diff(want, policy(false).Refuses(sink)); diff != "" {
+			t.Errorf("%s: %s", sink, diff)
+		}
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"https://Partner.Example./x?y":  "https://partner.example:443",
-		"http://partner.example":        "http://partner.example:80",
-		"https://partner.example:8443/": "https://partner.example:8443",
-		"HTTPS://partner.example:443":   "https://partner.example:443",
-		"https://[2606:4700::1111]/":    "https://[2606:4700::1111]:443",
-		"ftp://partner.example":         "",
-		"partner.example":               "",
-		"https://partner.example:a/":    "",
+		"https://Partner.Example./x?y":         "https://partner.example:443",
+		"http://partner.example":               "http://partner.example:80",
+		"https://partner.example:8443/":        "https://partner.example:8443",
+		"HTTPS://partner.example:443":          "https://partner.example:443",
+		"https://[2606:4700::1111]/":           "https://[2606:4700::1111]:443",
+		"ftp://partner.example":                "",
+		"partner.example":                      "",
+		"https://Partner.Example/${x:-%}?${y}": "https://partner.example:443",
+		"https://partner.example?%":            "https://partner.example:443",
+		"https://partner.example:a/":           "",
 	}
 	for raw, want := range tests {
 		if got := events.Origin(raw); got != want {

@@ -195,7 +195,7 @@ func (p *parser) setData() {
 		}
 		p.setBase64(p.base64)
 	case p.data.name == "":
-	case e.contentType == "" || isJSONType(e.contentType):
+	case e.contentType == "" || IsJSONType(e.contentType):
 		e.data, e.kind = p.text[p.data.start:p.data.end:p.data.end], DataJSON
 	case p.text[p.data.start] != '"':
 		p.fault("data", "must be a string, as datacontenttype is not JSON")

@@ -16,16 +16,15 @@ const (
 
 // Words that a subscription may say.
 const (
-	ProtocolHTTP           = "HTTP"
-	MethodPost             = "POST"
-	ModeStructured         = "structured"
-	SchemeStandardWebhooks = "standardwebhooks"
-	ProxyNone              = "none"
-	HandshakeOff           = "off"
-	HandshakeOptional      = "optional"
-	HandshakeRequired      = "required"
-	ThenHold               = "hold"
-	ThenDeadLetter         = "deadletter"
+	ProtocolHTTP      = "HTTP"
+	MethodPost        = "POST"
+	ModeStructured    = "structured"
+	ProxyNone         = "none"
+	HandshakeOff      = "off"
+	HandshakeOptional = "optional"
+	HandshakeRequired = "required"
+	ThenHold          = "hold"
+	ThenDeadLetter    = "deadletter"
 )
 
 // defaultPer is what a rate is per, when it does not say.
@@ -80,16 +79,16 @@ type Handshake struct {
 // Signing says how requests are signed. Header to Prefix are of scheme hmac alone.
 type Signing struct {
 	Scheme   string      `json:"scheme"` // standardwebhooks, ed25519 or hmac
-	Secret   secret.Text `json:"secret"` // whsec_ and base64; of ed25519 whsk_ and base64
+	Secret   secret.Text `json:"secret"` // whsec_ and base64; of ed25519 whsk_ and base64; of hmac any text
 	Header   string      `json:"header,omitempty"`
 	Hash     string      `json:"hash,omitempty"`
 	Encoding string      `json:"encoding,omitempty"`
 	Prefix   string      `json:"prefix,omitempty"`
 
 	// Previous is the secret before the last rotation, which signs as well until PreviousUntil. It is stored, and never
-	// part of the API's JSON.
+	// part of the API's JSON; of that, PreviousUntil is read-only.
 	Previous      secret.Text `json:"-"`
-	PreviousUntil time.Time   `json:"-"`
+	PreviousUntil time.Time   `json:"previousuntil,omitzero"`
 }
 
 // TLS is what a sink's certificate is checked against, and what is shown to it.

@@ -67,8 +67,8 @@ func TestMediaType(t *testing.T) {
 		"application/json": true, "APPLICATION/JSON": true, "a/json;x=y": true, "a/b+json ; charset=\"a\\\"b;\"": true,
 		"a/json; ;x=y;": true, "text/plain": false, "a/jsonx": false, "a/json+xml": false, "application/json5": false, "a/+json": true,
 	} {
-		if !isMediaType(s) || isJSONType(s) != json {
-			t.Errorf("JF-5 CE-8: %q: media type %t, JSON %t", s, isMediaType(s), isJSONType(s))
+		if !isMediaType(s) || IsJSONType(s) != json {
+			t.Errorf("JF-5 CE-8: %q: media type %t, JSON %t", s, isMediaType(s), IsJSONType(s))
 		}
 	}
 	for _, s := range []string{"", "json", "/json", "a/", "a/b/c", "a b/c", " a/b", "a/b;c", "a/b;=d", "a/b;c=", "a/b;c=d e", `a/b;c="d`, `a/b;c="d"e`, "a/b;c d=e", "é/b", "a/b, c/d"} {

@@ -86,17 +86,6 @@ func (d *subscriptionReader) secret(to *secret.Text, check func(string) string) 
 	}
 }
 
-// wrongSigningSecret never quotes what it got.
-func wrongSigningSecret(s string) string {
-	text, ok := strings.CutPrefix(s, secretPrefix)
-	key, err := strictBase64.DecodeString(text)
-	if !ok || err != nil || len(key) < minSigningBytes || len(key) > maxSigningBytes || strings.ContainsAny(text, "\r\n") {
-		return fmt.Sprintf("must be %s and the base64 of %d to %d bytes; leave it out and one is made", secretPrefix,
-			minSigningBytes, maxSigningBytes)
-	}
-	return ""
-}
-
 func (d *subscriptionReader) filters(v *jsonValue, at string) {
 	d.array(v, at, maxFilters, func(v *jsonValue, at string) {
 		f := d.filter(v, at, 1)

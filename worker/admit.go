@@ -28,10 +28,10 @@ func (p *pass) giveBack() {
 
 // admit waits for the sink's turn and a slot of the lane. The delivery keeps the slot until it is settled: so what a kill
 // may repeat, sent and not recorded, is never more than the slots. A nil pass comes with the verdict: held, or returned
-// because we stop.
-func (w *Worker) admit(turn context.Context, d *delivery) (*pass, events.Verdict) {
+// because we stop, or that there is no sink.
+func (w *Worker) admit(turn context.Context, d *delivery, plan *plan) (*pass, events.Verdict) {
 	for {
-		p, verdict := w.line(turn, d)
+		p, verdict := w.line(turn, d, plan)
 		if p == nil {
 			return nil, verdict
 		}
@@ -53,12 +53,22 @@ func (w *Worker) admit(turn context.Context, d *delivery) (*pass, events.Verdict
 }
 
 // line waits for the sink's turn.
-func (w *Worker) line(turn context.Context, d *delivery) (*pass, events.Verdict) {
-	if reason, closed := w.closed(d); closed {
+func (w *Worker) line(turn context.Context, d *delivery, plan *plan) (*pass, events.Verdict) {
+	reason, closed := w.closed(d)
+	if closed && stops(reason) {
+		return nil, w.notNow(d, reason)
+	}
+	if v, ok := w.aim(d, plan); !ok {
+		return nil, v
+	}
+	if closed && d.override == nil {
 		return nil, w.notNow(d, reason)
 	}
 	sub := d.entry.Subscription
-	p := &pass{gate: w.gates.of(sub.ID)}
+	p := &pass{gate: w.gateOf(d)}
+	if until := p.gate.closedUntil(); d.override != nil && time.Now().Before(until) {
+		return nil, later(until)
+	}
 	if !p.gate.acquire(turn, d.lane.limit(w.part(sub.ID, sub.Config.Concurrency)), w.patience(d)) {
 		return nil, w.notYet(turn, d, events.ReasonConcurrency)
 	}
@@ -97,19 +107,23 @@ func (w *Worker) takePermit(turn context.Context, d *delivery, p *pacer, at pace
 // enter is the last look before the delivery is sent: the sink may have been closed while we waited for its turn, and
 // only one gets through a door that is ajar. The verdict is empty when it may be sent.
 func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict {
+	sub := d.entry.Subscription
 	reason, closed := w.closed(d)
-	if !closed && p.gate.isClosed(time.Now()) {
-		reason, closed = events.ReasonThrottled, true
-	}
+	until := p.gate.closedUntil()
+	throttled := time.Now().Before(until)
 	switch {
 	case w.stopping():
 		return events.Verdict{Outcome: events.Returned}
-	case closed:
+	case closed && (d.override == nil || stops(reason)):
 		return w.notNow(d, reason)
-	}
-	sub := d.entry.Subscription
-	if p.gate.lower(w.part(sub.ID, sub.Config.Concurrency)) { // a worker has come, or the limit is another
+	case throttled && d.override != nil:
+		return later(until)
+	case throttled:
+		return w.notNow(d, events.ReasonThrottled)
+	case p.gate.lower(w.part(sub.ID, sub.Config.Concurrency)): // a worker has come, or the limit is another
 		return w.notNow(d, events.ReasonConcurrency)
+	case d.override != nil:
+		return events.Verdict{}
 	}
 	h := w.registry.Health(sub.ID)
 	if door, reason := d.entry.Door(&h, time.Now()); door == registry.Shut || door == registry.Ajar && !w.claim(ctx, d) {
@@ -168,7 +182,7 @@ func (w *Worker) notYet(turn context.Context, d *delivery, reason events.Reason)
 	return w.notNow(d, reason)
 }
 
-// closed reports whether the delivery may not be sent now, and why. The breaker's probe is what came first.
+// closed reports whether the delivery may not be sent to the subscription's sink now, and why. The breaker's probe is what came first.
 func (w *Worker) closed(d *delivery) (events.Reason, bool) {
 	h := w.registry.Health(d.entry.Subscription.ID)
 	door, reason := d.entry.Door(&h, time.Now())

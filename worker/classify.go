@@ -14,6 +14,7 @@ import (
 type answer struct {
 	response *egress.Response
 	err      error
+	url      string // that it came from, as it is recorded
 }
 
 // classify decides what follows from an attempt. It is pure and total: number is the attempt's (from 1), created the

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"runtime/debug"
 	"time"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/worker/render"
 )
 
 // delivery is one delivery in a worker's hands, before its next attempt.
@@ -21,6 +23,10 @@ type delivery struct {
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
 	probe bool // it is the breaker's
+
+	override *url.URL // where it goes instead of the subscription's sink; nil = the sink
+	gate     string   // of override: which gate it passes
+	foreign  bool     // override is of another origin than the sink, which gets no credentials
 }
 
 // number is the next attempt's.
@@ -41,11 +47,15 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if plan == nil {
 		return verdict, nil
 	}
-	pass, verdict := w.admit(turn, d)
+	pass, verdict := w.admit(turn, d, plan)
 	if pass == nil {
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, pass)
+	if fault, ok := errors.AsType[*render.Error](answer.err); ok {
+		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
+		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
+	}
 	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	returned := errors.Is(answer.err, context.Canceled)
 	if !returned { // before the next one may be sent
@@ -55,7 +65,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if returned {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
-	return verdict, describe(d, plan, answer, verdict, start, took)
+	return verdict, describe(d, answer, verdict, start, took)
 }
 
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
@@ -69,6 +79,8 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
 	case w.givesUp(d.entry):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPaused}
+	case d.entry.Locked != nil:
+		return nil, w.notNow(d, events.ReasonCredential)
 	}
 	p, err := w.plans.of(d.entry)
 	if err != nil {
@@ -87,14 +99,18 @@ func expired(d *delivery, now time.Time) bool {
 func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (a answer, start time.Time, took time.Duration) {
 	sent := false
 	defer func() {
-		if !sent { // a panic
-			by.gate.giveBack()
+		if !sent { // nothing to send, or a panic
+			by.giveBack()
 		}
 	}()
 	start = time.Now()
-	request := p.render(d, start)
-	introduce(request.Header, d.entry.Subscription)
-	a = w.send(ctx, request)
+	r, err := p.render(d, start)
+	if err != nil {
+		return answer{err: err}, start, 0
+	}
+	introduce(r.Header, d.entry.Subscription)
+	a = w.send(ctx, r)
+	a.url = p.shown(r.URL)
 	took = time.Since(start)
 	sent = true
 	return a, start, took
@@ -102,14 +118,14 @@ func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (
 
 func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
 	response, err := w.egress.Do(ctx, r)
-	return answer{response, err}
+	return answer{response: response, err: err}
 }
 
 // describe is what is kept of an attempt.
-func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
+func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
 	attempt := &events.Attempt{
 		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
-		Outcome: v.Outcome, Reason: v.Reason, URL: p.maskedURL,
+		Outcome: v.Outcome, Reason: v.Reason, URL: a.url,
 	}
 	if v.Outcome == events.Retry {
 		attempt.NextAt = v.NextAt.UTC()

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -31,6 +30,8 @@ type fleet struct {
 	js  jetstream.JetStream
 	log zerolog.Logger
 	id  string
+
+	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
 
 	mu      sync.RWMutex
 	workers []string // that are alive, sorted; this one included
@@ -75,17 +76,16 @@ func (f *fleet) run(ctx, stay context.Context) error {
 
 // beat puts the heartbeat by hand: an Update of the KV client would drop the TTL.
 func (f *fleet) beat(ctx context.Context, leaves bool) {
-	word, err := json.Marshal(f.word(leaves))
-	if err != nil {
-		f.log.Error().Err(err).Msg("heartbeat not encoded")
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
 	defer cancel()
+	var sender stream.Sender
+	if f.from != nil {
+		sender = f.from(ctx)
+	}
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    word,
+		Data:    f.word(leaves, sender).Text(),
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")
@@ -121,7 +121,7 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 		return fmt.Errorf("watch the workers: %w", err)
 	}
 	defer func() { _ = w.Stop() }() // the connection may be gone
-	seen := map[string]heartbeat{f.id: {}}
+	seen := map[string]stream.Heartbeat{f.id: {}}
 	loaded := false
 	for {
 		select {
@@ -134,7 +134,7 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			case entry == nil:
 				loaded = true
 			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = readHeartbeat(entry.Value())
+				seen[entry.Key()] = stream.ReadHeartbeat(entry.Value())
 			case entry.Key() == f.id:
 				f.parts.expired() // the others have taken us for dead
 			default:
@@ -147,7 +147,7 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	}
 }
 
-func (f *fleet) set(seen map[string]heartbeat) {
+func (f *fleet) set(seen map[string]stream.Heartbeat) {
 	workers, staying := make([]string, 0, len(seen)), make([]string, 0, len(seen))
 	for id, h := range seen {
 		workers = append(workers, id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,8 @@ const serviceWeight = 0.1
 
 // gate bounds the simultaneous sends to one sink, and knows whether waiting for it is worth while.
 type gate struct {
+	used atomic.Int64 // of a sinkoverride's target: when it was last asked for, in nanoseconds
+
 	mu       sync.Mutex
 	limit    int // this worker's share
 	inflight int
@@ -153,11 +156,11 @@ func (g *gate) reopen() {
 	g.until = time.Time{}
 }
 
-// isClosed reports whether close said so.
-func (g *gate) isClosed(now time.Time) bool {
+// closedUntil is until when close closed the gate.
+func (g *gate) closedUntil() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return now.Before(g.until)
+	return g.until
 }
 
 // grant hands free permits to those who wait, in order. The caller holds mu.

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -121,5 +123,26 @@ func TestParseDelivered(t *testing.T) {
 		if _, ok := parseDelivered(reply); ok {
 			t.Errorf("%q was parsed", reply)
 		}
+	}
+}
+
+// The gates of sinks that events have for themselves are forgotten when nobody uses them, and none that is in use or closed.
+func TestPruneGates(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	g := newGates()
+	for _, name := range []string{"idle", "used", "busy", "closed"} {
+		g.of(name).used.Store(now.Add(-time.Hour).UnixNano())
+	}
+	g.of("used").used.Store(now.UnixNano())
+	g.of("busy").tryAcquire(1, now)
+	g.of("closed").close(now.Add(time.Minute))
+	g.prune(now)
+	if _, ok := g.all["idle"]; ok || len(g.all) != 3 {
+		t.Errorf("%v are left", slices.Collect(maps.Keys(g.all)))
+	}
+	g.prune(now.Add(time.Hour))
+	if _, ok := g.all["busy"]; !ok || len(g.all) != 1 {
+		t.Errorf("%v are left", slices.Collect(maps.Keys(g.all)))
 	}
 }

@@ -153,7 +153,8 @@ func (a *asker) exchange(ctx context.Context, e *registry.Entry, token string) (
 	}
 	sub := e.Subscription
 	response, err := a.w.egress.Do(ctx, &egress.Request{
-		Method: http.MethodOptions, URL: p.url, Header: a.header(sub, token), Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant,
+		Method: http.MethodOptions, URL: p.content.Sink(), Header: a.header(sub, token),
+		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
 	})
 	if response == nil {
 		if errors.Is(err, context.Canceled) {

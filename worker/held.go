@@ -118,7 +118,7 @@ func (w *Worker) mayDrain(id string) bool {
 	if w.part(id, entry.Subscription.Config.Concurrency) == 0 {
 		return false // a worker that is leaving, or has not made room yet, may be using all of the limit
 	}
-	return w.drains(entry) && !w.gates.of(id).isClosed(time.Now())
+	return w.drains(entry) && !time.Now().Before(w.gates.of(id).closedUntil())
 }
 
 // maxHandedBack bounds handedBack, at 2 MB; what it forgets costs a look at the history.

@@ -2,11 +2,12 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 const (
@@ -19,27 +20,11 @@ const (
 	overLook = 100 * time.Millisecond
 )
 
-// heartbeat is what a worker says of itself.
+// parts says whether this worker has its part of the limits, and for whom it has made room.
 //
 // A limit is kept while workers come because one that comes has no part of it before all others have said that they know
 // it, which they do when theirs is no more than what is left beside it. A part never grows by a worker that comes, so
 // whatever subset of the others each one knows beside those who use theirs, together they keep the limit.
-type heartbeat struct {
-	At      time.Time `json:"at"`
-	Leaving bool      `json:"leaving,omitempty"` // it takes nothing new: it owns no sink, and has its part until it is gone
-	Knows   []string  `json:"knows,omitempty"`   // workers that it has made room for
-	Over    []string  `json:"over,omitempty"`    // but not yet at these sinks, where more is in flight than its part is now
-}
-
-// readHeartbeat reads one; of what it cannot read, another release's, it knows that there is a worker.
-func readHeartbeat(text []byte) (h heartbeat) {
-	if json.Unmarshal(text, &h) != nil {
-		return heartbeat{}
-	}
-	return h
-}
-
-// parts says whether this worker has its part of the limits, and for whom it has made room.
 type parts struct {
 	// makeRoom lowers what this worker may use to its part, and returns the sinks where it has more in flight; ok is
 	// false when those are too many.
@@ -55,7 +40,7 @@ type parts struct {
 	known bool            // all others know it, or are taken for dead
 	not   map[string]bool // sinks where others have not made room yet
 
-	seen  map[string]heartbeat
+	seen  map[string]stream.Heartbeat
 	alive []string // of seen, sorted
 	knows []string // that it has made room for
 	over  []string
@@ -75,7 +60,7 @@ func (p *parts) has(subscription string) bool {
 }
 
 // set takes what the others say, and makes room for those that are new.
-func (p *parts) set(own string, alive []string, seen map[string]heartbeat) {
+func (p *parts) set(own string, alive []string, seen map[string]stream.Heartbeat) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.alive, p.seen = alive, maps.Clone(seen)
@@ -151,11 +136,11 @@ func (p *parts) say() {
 }
 
 // word is the heartbeat of now.
-func (f *fleet) word(leaves bool) heartbeat {
+func (f *fleet) word(leaves bool, sender stream.Sender) stream.Heartbeat {
 	p := f.parts
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return heartbeat{At: time.Now().UTC(), Leaving: leaves, Knows: p.knows, Over: p.over}
+	return stream.Heartbeat{At: time.Now().UTC(), Sender: sender, Leaving: leaves, Knows: p.knows, Over: p.over}
 }
 
 // joinTimeout bounds the wait for the first look at the others. Without it nothing is sent until it comes.

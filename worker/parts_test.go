@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // crew is some workers who hear of each other late, each at its own time, and one sink of theirs.
@@ -16,9 +18,9 @@ type crew struct {
 	t     *testing.T
 	r     *rand.Rand
 	limit int
-	said  map[string]heartbeat            // the newest word of each that is alive
-	all   map[string]*fleet               // that are alive
-	heard map[string]map[string]heartbeat // by whom, of whom
+	said  map[string]stream.Heartbeat            // the newest word of each that is alive
+	all   map[string]*fleet                      // that are alive
+	heard map[string]map[string]stream.Heartbeat // by whom, of whom
 	gates map[string]*gate
 }
 
@@ -33,8 +35,8 @@ func (c *crew) come(id string) {
 		}
 		return nil, true
 	}
-	c.all[id], c.gates[id], c.heard[id] = f, g, map[string]heartbeat{}
-	c.said[id] = f.word(false)
+	c.all[id], c.gates[id], c.heard[id] = f, g, map[string]stream.Heartbeat{}
+	c.said[id] = f.word(false, stream.Sender{})
 }
 
 // leave ends a worker; what it had in flight has ended.
@@ -48,7 +50,7 @@ func (c *crew) leave(id string) {
 // listen lets a worker hear what the others say now.
 func (c *crew) listen(id string) {
 	c.heard[id] = maps.Clone(c.said)
-	c.heard[id][id] = heartbeat{}
+	c.heard[id][id] = stream.Heartbeat{}
 	c.all[id].set(c.heard[id])
 }
 
@@ -78,8 +80,8 @@ func TestPartsKeepTheLimit(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		c := &crew{
-			t: t, r: r, limit: 1 + r.IntN(12), said: map[string]heartbeat{}, all: map[string]*fleet{},
-			heard: map[string]map[string]heartbeat{}, gates: map[string]*gate{},
+			t: t, r: r, limit: 1 + r.IntN(12), said: map[string]stream.Heartbeat{}, all: map[string]*fleet{},
+			heard: map[string]map[string]stream.Heartbeat{}, gates: map[string]*gate{},
 		}
 		next := 0
 		for range 400 {
@@ -98,7 +100,7 @@ func TestPartsKeepTheLimit(t *testing.T) {
 			case 1, 2, 3:
 				c.listen(id)
 			case 4:
-				c.said[id] = c.all[id].word(false)
+				c.said[id] = c.all[id].word(false, stream.Sender{})
 			case 5, 6:
 				c.send(id)
 			case 7:
@@ -116,7 +118,7 @@ func TestPartsKeepTheLimit(t *testing.T) {
 					c.gates[id].release(time.Millisecond)
 				}
 				c.listen(id)
-				c.said[id] = c.all[id].word(false)
+				c.said[id] = c.all[id].word(false, stream.Sender{})
 			}
 		}
 		for id := range c.all {

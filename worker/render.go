@@ -10,19 +10,18 @@ import (
 	"time"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
-	"github.com/hookfleet/hookfleet/auth/sign"
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/worker/render"
 )
-
-// structuredType is exactly what partners get as content type in structured mode (API.md 3.4).
-const structuredType = "application/cloudevents+json"
 
 // plan is what all requests of one version of a subscription have in common.
 type plan struct {
 	entry     *registry.Entry
-	url       *url.URL
-	maskedURL string
-	key       *sign.Key // nil = unsigned
+	content   *render.Plan
+	origin    string // of the sink; "" = it has none
+	maskedURL string // of a sink without placeholders
+	transport
 }
 
 // plans keeps the plan of each subscription's present version.
@@ -59,39 +58,49 @@ func (p *plans) forget(id string) {
 
 func newPlan(entry *registry.Entry) (*plan, error) {
 	sub := entry.Subscription
-	u, err := url.Parse(sub.Sink)
+	content, err := render.New(sub)
 	if err != nil {
-		return nil, fmt.Errorf("sink of %s: not a URL", sub.ID)
+		return nil, fmt.Errorf("subscription %s: %w", sub.ID, err)
 	}
-	p := &plan{entry: entry, url: u, maskedURL: maskURL(u)}
-	if s := sub.ProtocolSettings.Signing; s != nil {
-		if p.key, err = sign.Parse(s.Secret); err != nil {
-			return nil, fmt.Errorf("secret of %s: %w", sub.ID, err)
-		}
+	p := &plan{entry: entry, content: content, origin: events.Origin(sub.Sink)}
+	if u := content.Sink(); u != nil {
+		p.maskedURL = maskURL(u)
+	}
+	if p.transport, err = newTransport(&sub.ProtocolSettings); err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", sub.ID, err)
 	}
 	return p, nil
 }
 
 // render makes the request of a delivery's next attempt. It is signed as the last thing before it is sent, because
-// receivers compare the timestamp with their clock (SW-3).
-func (p *plan) render(d *delivery, now time.Time) *egress.Request {
+// receivers compare the timestamp with their clock (SW-3). The error is a *render.Error: there is nothing to send.
+func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
 	sub := p.entry.Subscription
-	body := d.event.Structured()
 	id := d.event.WebhookID(sub.ID)
-	unix := now.Unix()
-	values := []string{structuredType, id, strconv.FormatInt(unix, 10), ""}
-	h := make(http.Header, 5)
-	h["Content-Type"] = values[0:1:1]
-	h["Webhook-Id"] = values[1:2:2]
-	h["Webhook-Timestamp"] = values[2:3:3]
-	if p.key != nil {
-		values[3] = string(p.key.Sign(nil, id, unix, body))
-		h["Webhook-Signature"] = values[3:4:4]
+	h := make(http.Header, 3+p.content.Fields(d.event))
+	in := render.Input{Event: d.event, WebhookID: id, Subscription: sub.ID, Attempt: d.number(), Now: now}
+	u, body, err := p.content.Render(&in, d.override, h)
+	if err != nil {
+		return nil, err
+	}
+	values := []string{id, strconv.FormatInt(now.Unix(), 10)}
+	h["Webhook-Id"] = values[0:1:1]
+	h["Webhook-Timestamp"] = values[1:2:2]
+	if p.signer != nil {
+		p.signer.Sign(h, id, now, body)
 	}
 	return &egress.Request{
-		Method: sub.ProtocolSettings.Method, URL: p.url, Header: h, Body: body,
-		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant,
+		Method: sub.ProtocolSettings.Method, URL: u, Header: h, Body: body,
+		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
+	}, nil
+}
+
+// shown is the URL of a request as it is recorded.
+func (p *plan) shown(u *url.URL) string {
+	if u == p.content.Sink() {
+		return p.maskedURL
 	}
+	return maskURL(u)
 }
 
 // secretParameters are words in names of query parameters whose values are not shown.

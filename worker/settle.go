@@ -50,6 +50,8 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 		return w.bury(ctx, d, attempt)
 	case events.Cancelled:
 		return w.record(ctx, d, events.StateCancelled, v, attempt)
+	case events.Skipped:
+		return w.record(ctx, d, events.StateSkipped, v, attempt)
 	case events.Returned:
 		return errReturned
 	default:
@@ -157,11 +159,15 @@ func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, c
 }
 
 // judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
-// die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent.
+// die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent. What the
+// target of a sinkoverride answers says nothing of the sink: it closes its own gate alone.
 func (w *Worker) judgeSink(ctx context.Context, d *delivery, v *events.Verdict, g *gate) {
 	now := time.Now()
 	if v.HoldFor > 0 {
 		g.close(now.Add(v.HoldFor)) // here at once: telling the fleet takes some milliseconds
+	}
+	if d.override != nil {
+		return
 	}
 	w.failures.tell(ctx, d.entry, tallyOf(v, d.probe, now))
 	if h := w.registry.Health(d.Subscription); h.State == registry.SinkHeld {

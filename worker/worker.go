@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
@@ -31,6 +32,9 @@ const maxAckPending = 20_000
 
 // prepareTimeout bounds the reading of the history at a start: some ten million records.
 const prepareTimeout = time.Minute
+
+// consumerTimeout bounds the making of a consumer: a broker that starts may never answer a request that came early.
+const consumerTimeout = 5 * time.Second
 
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
@@ -69,8 +73,9 @@ type Deps struct {
 	JS       jetstream.JetStream
 	Registry *registry.Registry
 	Egress   *egress.Client
-	Records  *stream.Writer // of the history: acknowledged, not synced
-	Waits    *stream.Writer // of timers, held deliveries and dead letters: durable
+	Sinks    events.SinkPolicy // which sinks are taken that events have for themselves
+	Records  *stream.Writer    // of the history: acknowledged, not synced
+	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
 	Metrics  prometheus.Registerer
@@ -85,13 +90,15 @@ type Worker struct {
 	log      zerolog.Logger
 	registry *registry.Registry
 	egress   *egress.Client
+	sinks    events.SinkPolicy
 	records  *stream.Writer
 	waits    *stream.Writer
 	waitlist *stream.Waitlist
 
 	first, due, held *lane
 	fleet            *fleet
-	gates            *gates
+	gates            *gates // of the subscriptions' sinks
+	targets          *gates // of the sinks that events have for themselves, by subscription and origin
 	pacers           *pacers
 	plans            *plans
 	keeper           *keeper
@@ -121,18 +128,19 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	id := "w-" + strings.ToLower(rand.Text()[:12])
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
-		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress,
+		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
+	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.failures = newFailures(deps.Registry, log)
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
@@ -231,10 +239,12 @@ func (w *Worker) ensureConsumers(ctx context.Context) error {
 		{stream.Events, stream.ConsumerDispatch, stream.SubjectEvents + ">"},
 		{stream.Retries, stream.ConsumerDue, stream.SubjectDue + ">"},
 	} {
-		_, err := w.js.CreateOrUpdateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
+		asked, cancel := context.WithTimeout(ctx, consumerTimeout)
+		_, err := w.js.CreateOrUpdateConsumer(asked, c.stream, jetstream.ConsumerConfig{
 			Durable: c.name, FilterSubject: c.filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 			MaxDeliver: -1, MaxAckPending: maxAckPending, MaxWaiting: 512,
 		})
+		cancel()
 		if err != nil {
 			return fmt.Errorf("make consumer %s: %w", c.name, err)
 		}
@@ -326,6 +336,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			w.settled.shrink(now)
+			w.targets.prune(now)
 			w.lookForLeftovers(ctx)
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {

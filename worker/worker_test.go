@@ -107,7 +107,7 @@ func (b *bundle) work() (stop func()) {
 	out := must[*egress.Client](b.tb)(egress.New(cfg))
 	b.tb.Cleanup(out.Close)
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
-		Conn: nc, JS: js, Registry: b.registry, Egress: out, Records: records, Waits: waits, History: b.history,
+		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}, worker.DefaultConfig()))
 	return background(b.tb, "worker", w.Run)

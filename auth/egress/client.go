@@ -16,6 +16,8 @@ type Request struct {
 	Body    []byte        // nil or empty: none; not changed, and free again when Do returns
 	Timeout time.Duration // from connecting to the last body byte; 0: only the context's
 	Tenant  string        // whose connections to use
+	TLS     *TLSConfig    // nil: as for all; its connections are its own
+	NoProxy bool          // do not use Config.Proxy
 }
 
 // Response is what came.
@@ -66,7 +68,8 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	deadline := endOf(ctx, r, now)
 	x := exchanges.Get().(*exchange)
 	defer x.release()
-	if err := x.render(r, c.cfg.UserAgent); err != nil {
+	proxy := c.proxyFor(r)
+	if err := x.render(r, c.cfg.UserAgent, proxy); err != nil {
 		return nil, err
 	}
 	conn, err := c.connect(ctx, r, now, deadline)
@@ -83,7 +86,23 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil {
 		return answer, explain(ctx, err)
 	}
+	if proxy != nil && answer.Status == http.StatusProxyAuthRequired {
+		return nil, proxyAnswered(answer.Status) // no receiver says that
+	}
 	return answer, nil
+}
+
+// proxyFor is the proxy that r goes by; nil: none.
+func (c *Client) proxyFor(r *Request) *Proxy {
+	if r.NoProxy {
+		return nil
+	}
+	return c.cfg.Proxy
+}
+
+// hostOf is whose connections r may use.
+func (c *Client) hostOf(r *Request) host {
+	return host{r.Tenant, r.URL.Scheme, r.URL.Host, r.TLS.id(), c.proxyFor(r) != nil}
 }
 
 // endOf is when the exchange must have ended; zero: never.
@@ -114,7 +133,7 @@ func (c *Client) exchange(ctx context.Context, x *exchange, conn *conn, r *Reque
 // connect returns an idle connection that is still open, or a new one.
 func (c *Client) connect(ctx context.Context, r *Request, now, deadline time.Time) (*conn, error) {
 	for {
-		conn := c.idle.take(host{r.Tenant, r.URL.Scheme, r.URL.Host}, now)
+		conn := c.idle.take(c.hostOf(r), now)
 		if conn == nil {
 			return c.open(ctx, r, deadline)
 		}
@@ -132,11 +151,11 @@ func (c *Client) open(ctx context.Context, r *Request, deadline time.Time) (*con
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline, errDeadline)
 		defer cancel()
 	}
-	nc, raw, err := c.dial.to(ctx, r.URL)
+	nc, raw, err := c.dial.to(ctx, r, c.proxyFor(r))
 	if err != nil {
 		return nil, explain(ctx, err)
 	}
-	conn, err := newConn(nc, raw, host{r.Tenant, r.URL.Scheme, r.URL.Host})
+	conn, err := newConn(nc, raw, c.hostOf(r))
 	if err == nil {
 		err = conn.SetDeadline(deadline)
 	}

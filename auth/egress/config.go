@@ -14,6 +14,7 @@ type Config struct {
 	Deny      []netip.Prefix // not reachable, also when in Allow
 	PlainHTTP bool           // also http: URLs
 	Source    netip.Addr     // local address to send from; zero: the system's choice
+	Proxy     *Proxy         // forward proxy for every request that does not say NoProxy; nil: none
 	UserAgent string         // of requests that set none
 
 	MaxHeaderBytes int64 // of one response, all its 1xx included; more is a protocol error

@@ -7,7 +7,11 @@ import (
 )
 
 // host is whose connections may stand in for each other.
-type host struct{ tenant, scheme, authority string }
+type host struct {
+	tenant, scheme, authority string
+	tls                       string // identity of the settings
+	proxied                   bool
+}
 
 // conn is one connection to a receiver, with at most one exchange on it.
 type conn struct {

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -14,16 +15,16 @@ import (
 // keepAlive finds receivers that went away without a word while a connection was idle or an answer was awaited.
 const keepAlive = 30 * time.Second
 
-// dialer opens guarded connections. A forward proxy, once there is one, is another way through to: the guard's judgement of the
-// target first, then a dial to the proxy's own address.
+// dialer opens guarded connections.
 type dialer struct {
 	guard *Guard
 	net   net.Dialer
 	tls   *tls.Config
+	agent string // what a proxy is told
 }
 
 func newDialer(cfg Config, guard *Guard) *dialer {
-	d := &dialer{guard: guard, tls: &tls.Config{
+	d := &dialer{guard: guard, agent: cfg.UserAgent, tls: &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    cfg.Roots,
 		NextProtos: []string{"http/1.1"},
@@ -48,33 +49,41 @@ func (d *dialer) control(_ context.Context, _, address string, _ syscall.RawConn
 	return d.guard.Check(to.Addr())
 }
 
-// to opens a connection to the host of u, through the handshake for https. It returns the socket too.
-func (d *dialer) to(ctx context.Context, u *url.URL) (net.Conn, *net.TCPConn, error) {
-	name, port := u.Hostname(), u.Port()
-	if why, denied := d.guard.HostDenied(name); denied {
-		return nil, nil, blocked("host %s", why)
-	}
-	name, err := punycode(name)
-	if err != nil {
-		return nil, nil, blocked("host is not a host name")
-	}
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	nc, err := d.net.DialContext(ctx, "tcp", net.JoinHostPort(name, port))
+// to opens a connection to the host of r, by the proxy if there is one, through the handshake for https. It returns the socket too.
+func (d *dialer) to(ctx context.Context, r *Request, proxy *Proxy) (nc net.Conn, tcp *net.TCPConn, err error) {
+	name, port, err := d.target(r.URL)
 	if err != nil {
 		return nil, nil, err
 	}
-	tcp := nc.(*net.TCPConn)
-	if u.Scheme == "http" {
-		return tcp, tcp, nil
+	if proxy == nil {
+		nc, err = d.net.DialContext(ctx, "tcp", net.JoinHostPort(name, port))
+		if err == nil {
+			tcp = nc.(*net.TCPConn)
+		}
+	} else {
+		nc, tcp, err = d.by(ctx, proxy, name, port, r.URL.Scheme == "https")
+	}
+	if err != nil || r.URL.Scheme == "http" {
+		return nc, tcp, err
 	}
 	cfg := d.tls.Clone()
 	cfg.ServerName = strings.TrimSuffix(name, ".")
-	secure := tls.Client(tcp, cfg)
+	r.TLS.apply(cfg)
+	secure := tls.Client(nc, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		tcp.Close()
 		return nil, nil, handshakeError{err}
 	}
 	return secure, tcp, nil
+}
+
+// target is the host of u in ASCII, as far as it can be judged before it resolves, and its port.
+func (d *dialer) target(u *url.URL) (name, port string, err error) {
+	if why, denied := d.guard.HostDenied(u.Hostname()); denied {
+		return "", "", blocked("host %s", why)
+	}
+	if name, err = punycode(u.Hostname()); err != nil {
+		return "", "", blocked("host is not a host name")
+	}
+	return name, cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme]), nil
 }

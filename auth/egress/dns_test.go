@@ -16,12 +16,18 @@ import (
 // nameserver answers every question for an address with what answer returns for the n-th one (0 is the first); nothing: no such name.
 func nameserver(t *testing.T, answer func(n int64) []net.IP) *net.Resolver {
 	t.Helper()
+	var asked atomic.Int64
+	return nameserverOf(t, func(string) []net.IP { return answer(asked.Add(1) - 1) })
+}
+
+// nameserverOf answers by name, which ends with a dot.
+func nameserverOf(t *testing.T, answer func(name string) []net.IP) *net.Resolver {
+	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pc.Close() })
-	var asked atomic.Int64
 	go func() {
 		buf := make([]byte, 1500)
 		for {
@@ -29,15 +35,20 @@ func nameserver(t *testing.T, answer func(n int64) []net.IP) *net.Resolver {
 			if err != nil {
 				return
 			}
-			pc.WriteTo(reply(buf[:n], func() []net.IP { return answer(asked.Add(1) - 1) }), from)
+			pc.WriteTo(reply(buf[:n], answer), from)
 		}
 	}()
+	return resolverAt(pc.LocalAddr().String())
+}
+
+// resolverAt asks the nameserver at address.
+func resolverAt(address string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		return new(net.Dialer).DialContext(ctx, "udp", address)
 	}}
 }
 
-func reply(query []byte, answer func() []net.IP) []byte {
+func reply(query []byte, answer func(name string) []net.IP) []byte {
 	var m dnsmessage.Message
 	if m.Unpack(query) != nil || len(m.Questions) != 1 {
 		return nil
@@ -46,7 +57,7 @@ func reply(query []byte, answer func() []net.IP) []byte {
 	m.Response, m.Additionals = true, nil
 	m.RCode = dnsmessage.RCodeNameError
 	if q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA {
-		for _, ip := range answer() {
+		for _, ip := range answer(q.Name.String()) {
 			head := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}
 			if v4 := ip.To4(); v4 != nil && q.Type == dnsmessage.TypeA {
 				m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AResource{A: [4]byte(v4)}})

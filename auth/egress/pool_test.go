@@ -18,13 +18,18 @@ func closed(c *conn) bool { return c.SetDeadline(time.Time{}) != nil }
 
 func TestPoolTakesTheYoungest(t *testing.T) {
 	t.Parallel()
-	p, h := newPool(DefaultConfig()), host{"a", "http", "x"}
+	p, h := newPool(DefaultConfig()), host{tenant: "a", scheme: "http", authority: "x"}
 	defer p.close()
 	first, second := idleConn(t, h), idleConn(t, h)
 	p.put(first, time.Minute)
 	p.put(second, time.Minute)
-	if p.take(host{"b", "http", "x"}, time.Now()) != nil || p.take(host{"a", "https", "x"}, time.Now()) != nil {
-		t.Error("another's connection")
+	for _, change := range []func(*host){
+		func(h *host) { h.tenant = "b" }, func(h *host) { h.scheme = "https" }, func(h *host) { h.tls = "1" }, func(h *host) { h.proxied = true },
+	} {
+		other := h
+		if change(&other); p.take(other, time.Now()) != nil {
+			t.Errorf("another's connection for %+v", other)
+		}
 	}
 	if p.take(h, time.Now()) != second || p.take(h, time.Now()) != first || p.take(h, time.Now()) != nil {
 		t.Error("not the one that was used last")
@@ -36,7 +41,7 @@ func TestPoolIsBounded(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MaxIdlePerHost, cfg.MaxIdle = 2, 3
 	p := newPool(cfg)
-	x, y := host{"a", "http", "x"}, host{"a", "http", "y"}
+	x, y := host{tenant: "a", scheme: "http", authority: "x"}, host{tenant: "a", scheme: "http", authority: "y"}
 	conns := []*conn{idleConn(t, x), idleConn(t, x), idleConn(t, x), idleConn(t, y), idleConn(t, y)}
 	for _, c := range conns {
 		p.put(c, time.Minute)
@@ -59,7 +64,7 @@ func TestPoolIsBounded(t *testing.T) {
 func TestPoolForgets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, h, g := newPool(DefaultConfig()), host{"a", "http", "x"}, host{"a", "http", "y"}
+		p, h, g := newPool(DefaultConfig()), host{tenant: "a", scheme: "http", authority: "x"}, host{tenant: "a", scheme: "http", authority: "y"}
 		brief, long, never := idleConn(t, h), idleConn(t, h), idleConn(t, g)
 		p.put(long, time.Hour) // longer than ours
 		p.put(brief, 4*time.Second)

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// ours are the headers that frame the message or name the host: what a caller sets of them is passed over.
+// ours are the headers that frame the message, name the host or are for a proxy: what a caller sets of them is passed over.
 var ours = map[string]bool{
 	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Keep-Alive": true, "Proxy-Connection": true,
-	"Te": true, "Trailer": true, "Upgrade": true, "Expect": true,
+	"Te": true, "Trailer": true, "Upgrade": true, "Expect": true, "Proxy-Authorization": true, "Proxy-Authenticate": true,
 }
 
 // errRequest is a fault of the request itself. It does not repeat the value, which may be a secret.
@@ -20,8 +20,8 @@ func errRequest(what string) error {
 	return &Error{Kind: Protocol, Err: errors.New("request not sent: " + what)}
 }
 
-// render writes the head of r to x.out.
-func (x *exchange) render(r *Request, agent string) error {
+// render writes the head of r to x.out, in the form that proxy wants; nil: none.
+func (x *exchange) render(r *Request, agent string, proxy *Proxy) error {
 	method := r.Method
 	if method == "" {
 		method = http.MethodPost
@@ -34,8 +34,15 @@ func (x *exchange) render(r *Request, agent string) error {
 		return err
 	}
 	b := append(append(x.out[:0], method...), ' ')
+	absolute := proxy != nil && r.URL.Scheme == "http" // through a tunnel, the receiver reads it
+	if absolute {
+		b = append(append(b, "http://"...), authority...)
+	}
 	b = append(appendTarget(b, r.URL), " HTTP/1.1\r\nHost: "...)
 	b = append(b, authority...)
+	if absolute {
+		b = proxy.appendAuthorization(b)
+	}
 	if r.Header["User-Agent"] == nil {
 		b = append(append(b, "\r\nUser-Agent: "...), agent...)
 	}

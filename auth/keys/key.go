@@ -69,14 +69,19 @@ func (k *Key) Validate() error {
 	if may[k.Role] == nil {
 		fault("role: must be operator, producer or partner")
 	}
-	if k.Role == Operator && len(k.Tenants)+len(k.Types) > 0 {
-		fault("tenants, types: an operator key has none, it may do everything")
+	switch {
+	case k.Role == Operator && len(k.Tenants) > 0:
+		fault("tenants: an operator key has none, it is for all")
+	case k.Role == Partner && len(k.Tenants) != 1:
+		fault("tenants: a partner key has exactly one")
+	case len(k.Tenants) > maxTenants:
+		fault("tenants: at most %d", maxTenants)
 	}
-	if k.Role == Partner && (len(k.Tenants) != 1 || len(k.Types) > 0) {
-		fault("tenants, types: a partner key has one tenant and no types")
-	}
-	if len(k.Tenants) > maxTenants || len(k.Types) > maxTypes {
-		fault("tenants, types: at most %d and %d", maxTenants, maxTypes)
+	switch {
+	case (k.Role == Operator || k.Role == Partner) && len(k.Types) > 0:
+		fault("types: only a producer key has them")
+	case len(k.Types) > maxTypes:
+		fault("types: at most %d", maxTypes)
 	}
 	for i, tenant := range k.Tenants {
 		if !isTenant(tenant) {

@@ -90,9 +90,9 @@ func TestValidate(t *testing.T) {
 		"partner":         {keys.Key{Role: keys.Partner, Tenants: []string{"a"}}, nil},
 		"no role":         {keys.Key{}, []string{"role"}},
 		"unknown role":    {keys.Key{Role: "root"}, []string{"role"}},
-		"bound operator":  {keys.Key{Role: keys.Operator, Tenants: []string{"a"}}, []string{"operator key has none"}},
-		"wide partner":    {keys.Key{Role: keys.Partner, Tenants: []string{"a", "b"}}, []string{"one tenant"}},
-		"partner of none": {keys.Key{Role: keys.Partner}, []string{"one tenant"}},
+		"bound operator":  {keys.Key{Role: keys.Operator, Tenants: []string{"a"}}, []string{"tenants: an operator key has none"}},
+		"wide partner":    {keys.Key{Role: keys.Partner, Tenants: []string{"a", "b"}, Types: []string{"x"}}, []string{"tenants: a partner key has exactly one", "types: only a producer"}},
+		"partner of none": {keys.Key{Role: keys.Partner}, []string{"exactly one"}},
 		"all at once": {
 			keys.Key{Role: "x", Tenants: []string{"ok", "", "A", "-a", "ok", "*", strings.Repeat("a", 64)}, Types: []string{"", "*", ".*", "a.*.b", "a b", "a\n", strings.Repeat("a", 300)}, Description: strings.Repeat("x", 2000)},
 			[]string{"role", "tenants/1", "tenants/2", "tenants/3", "tenants/4: is there twice", "tenants/5", "tenants/6", "types/0", "types/1", "types/2", "types/3", "types/4", "types/5", "types/6", "description"},

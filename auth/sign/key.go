@@ -1,7 +1,8 @@
-// Package sign makes and checks Standard Webhooks signatures (scheme v1: HMAC-SHA256 over id.timestamp.body).
+// Package sign signs requests: by Standard Webhooks (v1: HMAC-SHA256, and v1a: ed25519, both over id.timestamp.body), or by an HMAC over the
+// body in a header of the receiver's choice. It checks signatures of both versions.
 //
-// It promises that what it signs is what the receivers' published libraries verify, that a Key can sign from any number of goroutines
-// without allocating, and that every comparison takes the same time. It does not promise freshness: the caller gives the time of the attempt.
+// It promises that what it signs is what the receivers' published libraries verify, that any number of goroutines can sign with one key, and
+// that every comparison takes the same time. It does not promise freshness: the caller gives the time of the attempt.
 package sign
 
 import (
@@ -66,9 +67,7 @@ func Parse(text secret.Text) (*Key, error) {
 // Sign appends "v1,<base64>", one value of webhook-signature, to dst and returns it. id is the webhook-id and must have no dot: with one, two
 // messages could have the same signature, so it panics. unixSeconds is the time of this attempt, and body the bytes as they are sent.
 func (k *Key) Sign(dst []byte, id string, unixSeconds int64, body []byte) []byte {
-	if strings.IndexByte(id, '.') >= 0 {
-		panic("sign: webhook-id with a dot")
-	}
+	checkID(id)
 	m := k.macs.Get().(*mac)
 	m.head = append(append(m.head[:0], id...), '.')
 	m.head = append(strconv.AppendInt(m.head, unixSeconds, 10), '.')
@@ -76,6 +75,18 @@ func (k *Key) Sign(dst []byte, id string, unixSeconds int64, body []byte) []byte
 	dst = base64.StdEncoding.AppendEncode(dst, m.of(body))
 	k.macs.Put(m)
 	return dst
+}
+
+// append implements signer.
+func (k *Key) append(dst []byte, id string, unixSeconds int64, body []byte) []byte {
+	return k.Sign(dst, id, unixSeconds, body)
+}
+
+// checkID panics for an id with which two messages could have the same signature.
+func checkID(id string) {
+	if strings.IndexByte(id, '.') >= 0 {
+		panic("sign: webhook-id with a dot")
+	}
 }
 
 // of returns the MAC over m.head and body; it is valid until the next call.

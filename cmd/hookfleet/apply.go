@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -108,10 +107,7 @@ func (a *applier) document(doc json.RawMessage) error {
 	if _, err := fmt.Fprintf(a.cmd.OutOrStdout(), "subscription/%s %s\n", clean(s.ID), done); err != nil {
 		return err
 	}
-	if secret := s.ProtocolSettings.Signing.Secret; secret != "" && !strings.HasPrefix(secret, "••••") {
-		_, err = fmt.Fprintf(a.cmd.OutOrStdout(), "  signing secret, shown only now: %s\n", clean(secret))
-	}
-	return err
+	return s.writeSecret(a.cmd.OutOrStdout())
 }
 
 // readInput reads a file, or standard input for "-", up to a bound.

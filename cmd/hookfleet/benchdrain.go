@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -141,5 +143,9 @@ func (s *benchStage) startWorker(ctx context.Context, broker string) (*benchFlee
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the worker: %w", err)
 	}
-	return startFleet(ctx, dir, "--roles", "worker", "--nats-url", broker)
+	key, err := os.ReadFile(filepath.Join(s.fleet.dir, secretsFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the secrets' key of the fleet: %w", err)
+	}
+	return startFleet(ctx, dir, "--roles", "worker", "--nats-url", broker, "--secrets-keys", strings.TrimSpace(string(key)))
 }

@@ -38,6 +38,9 @@ type fleet struct {
 	log      zerolog.Logger
 	demo     bool
 	operator api.OperatorKey
+	secrets  secretKeys
+
+	lostSecrets bool // start although keys are missing
 
 	pprofListen string   // "" = no profiles
 	pprof       net.Addr // where they are
@@ -231,7 +234,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	registryConfig := registry.DefaultConfig()
-	registryConfig.Sync = f.syncer()
+	registryConfig.Sync, registryConfig.Secrets = f.syncer(), f.secrets.Vault
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
 		return err
 	}
@@ -241,7 +244,10 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	f.support.run("admin writer", f.admin.Run)
 	f.support.run("registry", f.registry.Run)
 	f.support.run("keys", f.keys.Run)
-	return f.awaitLoaded(ctx)
+	if err := f.awaitLoaded(ctx); err != nil {
+		return err
+	}
+	return f.checkSecrets(ctx)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -261,6 +267,11 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	egressConfig.Allow, egressConfig.Deny = f.cfg.Egress.Allow, f.cfg.Egress.Deny
 	egressConfig.PlainHTTP, egressConfig.Source = f.cfg.Egress.PlainHTTP, f.cfg.Egress.Source
 	egressConfig.UserAgent = "hookfleet/" + version()
+	if !f.cfg.Egress.Proxy.IsZero() {
+		if egressConfig.Proxy, err = egress.ParseProxy(f.cfg.Egress.Proxy); err != nil {
+			return fmt.Errorf("egress.proxy: %w", err)
+		}
+	}
 	if f.egress, err = egress.New(egressConfig); err != nil {
 		return err
 	}
@@ -277,7 +288,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	cfg := worker.DefaultConfig()
 	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{
-		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Records: records, Waits: waits,
+		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
@@ -346,6 +357,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {
 		return err
@@ -399,6 +411,7 @@ func (f *fleet) checks() []api.Check {
 	checks := []api.Check{
 		func() (string, string) { return "streams", f.topology.Problem() },
 		func() (string, string) { return "storage", f.storageProblem() },
+		func() (string, string) { return "secrets", f.missingKeys() },
 	}
 	if f.worker != nil {
 		checks = append(checks, func() (string, string) { return "worker", f.worker.Ready() })

@@ -34,6 +34,8 @@ func newKey() *cobra.Command {
 	return r.register(group("key", "Say who may call",
 		list.command("List API keys, without their texts"),
 		newKeyCreate(r),
+		newRotateSecrets(r),
+		newNewSecret(),
 		newAction(r, action{use: "delete", short: "Delete API keys; they are refused from then on", target: apiKeys, noun: "key", method: http.MethodDelete, done: "deleted"}),
 	))
 }
@@ -72,8 +74,8 @@ func newKeyCreate(r *remote) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&k.Role, "role", "", "operator, producer or partner")
-	cmd.Flags().StringSliceVar(&k.Tenants, "tenants", nil, "tenants that the key is for")
-	cmd.Flags().StringSliceVar(&k.Types, "types", nil, "producer: prefixes of the event types that it may publish")
+	cmd.Flags().StringSliceVar(&k.Tenants, "tenants", nil, "tenants that the key is for; of a partner exactly one")
+	cmd.Flags().StringSliceVar(&k.Types, "types", nil, "producer: the event types that it may publish, exact or with a trailing .*")
 	cmd.Flags().StringVar(&k.Description, "description", "", "who has it")
 	if err := cmd.MarkFlagRequired("role"); err != nil {
 		panic(err)

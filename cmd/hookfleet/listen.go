@@ -28,7 +28,7 @@ const (
 
 // receiver is a webhook endpoint that shows what it gets.
 type receiver struct {
-	keys       []*sign.Key
+	keys       []sign.Verifier
 	statuses   []int
 	retryAfter string
 	json       bool
@@ -66,7 +66,7 @@ The fleet sends to addresses of the machine itself only when it is told so: hook
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&addr, "addr", "127.0.0.1:9000", "address to listen at")
-	fs.StringSliceVar(&secrets, "secret", nil, "signing secret, whsec_...; with several, one must fit")
+	fs.StringSliceVar(&secrets, "secret", nil, "signing secret, whsec_..., or public key, whpk_...; with several, one must fit")
 	fs.IntSliceVar(&statuses, "status", []int{http.StatusNoContent}, "status to answer with; of several each in turn, the last for all that follow")
 	fs.StringVar(&retryAfter, "retry-after", "", "Retry-After header to answer with, in seconds")
 	fs.StringVarP(&output, "output", "o", "table", "table for people, json for programs: one object a line")
@@ -77,7 +77,7 @@ The fleet sends to addresses of the machine itself only when it is told so: hook
 func (r *receiver) configure(secrets []string) error {
 	var errs []error
 	for _, s := range secrets {
-		k, err := sign.Parse(secret.New(s))
+		k, err := sign.ParseVerifier(secret.New(s))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--secret: %w", err))
 			continue

@@ -75,6 +75,7 @@ func newRoot() *cobra.Command {
 		newDelivery(),     // what became of it
 		newDeadLetter(),   // what was given up
 		newKey(),          // who may call
+		newEgress(),       // where it sends from
 		newListen(),       // a receiver to try it with
 		newHealth(),       // is it up, for health checks
 		newBench(),        // how fast it is on this machine

@@ -63,8 +63,8 @@ func TestServeNamesEveryFault(t *testing.T) {
 	cli(t, "", "serve", "--log-level", "loud", "--worker-concurrency", "many", "--secrets-keys", "x").expect(t, exitUsage, "",
 		`hookfleet: the settings are wrong:
   worker.concurrency: "many" is not a whole number (--worker-concurrency)
-  secrets.keys: not supported yet (--secrets-keys)
   log.level: "loud" is not one of trace, debug, info, warn, error (--log-level)
+  secrets.keys: key 1 is not 32 bytes in base64 or hex (hookfleet key new-secret makes one)
 `)
 }
 

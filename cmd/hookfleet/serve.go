@@ -21,6 +21,7 @@ import (
 type serveOptions struct {
 	demo       bool      // also run demo partners and a flow of demo events
 	pprof      string    // where to serve Go's profiles; "" = nowhere
+	lost       bool      // start although keys of stored secrets are missing
 	unknownEnv []string  // HOOKFLEET_ variables that are no settings, to be warned about
 	stdout     io.Writer // for the one line that says it is ready
 	stderr     io.Writer // for the log
@@ -38,7 +39,7 @@ taken, attempts in flight end or are handed back, and the exit code is 0 within 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, unknown, err := config.Load(cmd.Flags(), os.Environ())
-			if err != nil {
+			if err = errors.Join(err, checkKeys(cfg)); err != nil {
 				return usagef("the settings are wrong:\n%w", err)
 			}
 			o.unknownEnv, o.stdout, o.stderr = unknown, cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -47,6 +48,7 @@ taken, attempts in flight end or are handed back, and the exit code is 0 within 
 	}
 	config.RegisterFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.demo, "demo", false, "also run demo partners and a steady flow of demo events")
+	cmd.Flags().BoolVar(&o.lost, "lost-secrets", false, "start although a key of stored secrets is lost: what needs them is held until they are sent again")
 	registerProfiling(cmd.Flags(), &o.pprof)
 	return cmd
 }
@@ -62,7 +64,11 @@ func runServe(ctx context.Context, cfg *config.Config, o serveOptions) error {
 			return err
 		}
 	}
-	f := &fleet{cfg: cfg, log: log, demo: o.demo, pprofListen: o.pprof}
+	keys, err := openKeys(cfg)
+	if err != nil {
+		return err
+	}
+	f := &fleet{cfg: cfg, log: log, demo: o.demo, pprofListen: o.pprof, secrets: keys, lostSecrets: o.lost}
 	return f.run(ctx, func() { fmt.Fprintln(o.stdout, f.readyLine()) })
 }
 

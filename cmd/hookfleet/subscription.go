@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -16,6 +17,7 @@ type subscription struct {
 	Tenant string   `json:"tenant"`
 	Types  []string `json:"types"`
 	Sink   string   `json:"sink"`
+	Own    string   `json:"sinkoverride"` // where events have a sink of their own
 	Status struct {
 		State   string `json:"state"`
 		Reason  string `json:"reason"`
@@ -23,7 +25,9 @@ type subscription struct {
 	} `json:"status"`
 	ProtocolSettings struct {
 		Signing struct {
-			Secret string `json:"secret"`
+			Secret        string `json:"secret"`
+			PublicKey     string `json:"publickey"`
+			PreviousUntil string `json:"previousuntil"`
 		} `json:"signing"`
 	} `json:"protocolsettings"`
 }
@@ -34,7 +38,7 @@ func newSubscription() *cobra.Command {
 		remote: r, target: subscriptions, params: []param{{name: "tenant", usage: "of this tenant only"}},
 		header: []string{"ID", "TENANT", "STATE", "REASON", "WAITING", "TYPES", "SINK"},
 		row: rowOf(func(s *subscription) []string {
-			return []string{s.ID, s.Tenant, s.Status.State, s.Status.Reason, count(s.Status.Waiting), strings.Join(s.Types, ","), s.Sink}
+			return []string{s.ID, s.Tenant, s.Status.State, s.Status.Reason, count(s.Status.Waiting), strings.Join(s.Types, ","), cmp.Or(s.Sink, s.Own)}
 		}),
 	}
 	return r.register(group("subscription", "Say which events go to which sink, and how",
@@ -44,6 +48,7 @@ func newSubscription() *cobra.Command {
 		newAction(r, action{use: "delete", short: "Delete subscriptions; what waits for them is cancelled", target: subscriptions, noun: "subscription", method: http.MethodDelete, done: "deleted"}),
 		newAction(r, action{use: "pause", short: "Pause subscriptions; their deliveries wait", target: subscriptions, noun: "subscription", verb: "pause", done: "paused"}),
 		newAction(r, action{use: "resume", short: "Resume paused or disabled subscriptions", target: subscriptions, noun: "subscription", verb: "resume", done: "resumed"}),
+		newRotateSecret(r),
 		newTest(r),
 	))
 }

@@ -214,6 +214,26 @@ func TestActions(t *testing.T) {
 	f.cli(t, "", "key", "delete", "k").expect(t, exitOK, "key/k deleted\n", "")
 }
 
+func TestRotateSecretCommand(t *testing.T) {
+	t.Parallel()
+	f := newBackend(t)
+	f.on("POST /v1/subscriptions/a/rotate-secret", 200,
+		`{"id":"a","protocolsettings":{"signing":{"secret":"whsk_abc","publickey":"whpk_def","previousuntil":"2026-11-23T10:00:00.000Z"}}}`)
+	f.on("POST /v1/subscriptions/b/rotate-secret", 200, `{"id":"b","protocolsettings":{"signing":{"secret":"••••abcd"}}}`)
+	f.on("POST /v1/subscriptions/c/rotate-secret", 409, `{"code":"unsigned","detail":"there is none"}`)
+	f.cli(t, "", "subscription", "rotate-secret", "a").expect(t, exitOK,
+		"subscription/a signs with a new secret; the one before signs as well until 2026-11-23T10:00:00.000Z\n"+
+			"  signing secret, shown only now: whsk_abc\n  public key, for the receiver: whpk_def\n", "")
+	f.cli(t, "whsec_new\n", "subscription", "rotate-secret", "b", "--secret-file", "-", "--overlap", "0s").expect(t, exitOK, "subscription/b signs with a new secret\n", "")
+	f.cli(t, "", "subscription", "rotate-secret", "c").expect(t, exitFailed, "", "hookfleet: subscription/c: 409 unsigned: there is none\n")
+	if r := f.cli(t, "\n", "subscription", "rotate-secret", "c", "--secret-file", "-"); r.code != exitUsage {
+		t.Error(r)
+	}
+	if diff := cmp.Diff([]string{`{}`, `{"overlap":"0s","secret":"whsec_new"}`, `{}`}, f.bodies()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestKeyCreate(t *testing.T) {
 	t.Parallel()
 	f := newBackend(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/hookfleet/hookfleet/auth/vault"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/test/natstest"
@@ -24,7 +25,7 @@ func partners(t testing.TB, text string) (all []*item) {
 	t.Helper()
 	var o events.Opener
 	for i := range many {
-		it, err := readRecord(&o, fmt.Sprintf("partner-%d", i), partnerRecord(t, i, text), uint64(i+1))
+		it, err := readRecord(&o, fmt.Sprintf("partner-%d", i), partnerRecord(t, i, text, nil), uint64(i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,13 +34,13 @@ func partners(t testing.TB, text string) (all []*item) {
 	return all
 }
 
-func partnerRecord(t testing.TB, i int, text string) []byte {
+func partnerRecord(t testing.TB, i int, text string, sealer events.Sealer) []byte {
 	t.Helper()
 	s := subscription(t, fmt.Sprintf(`{"id":"partner-%d","sink":"https://partner-%d.example/hooks/orders",
 		"description":"Order status for partner %d","protocolsettings":{"signing":{"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`, i, i, i)+
 		fmt.Sprintf(text, i)+"}")
-	rec := record{s, note{CreatedAt: time.Now().UTC(), UpdatedAt: time.Now().UTC()}}
-	b, err := rec.text()
+	rec := record{s, nil, note{CreatedAt: time.Now().UTC(), UpdatedAt: time.Now().UTC()}}
+	b, err := rec.text(sealer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +49,13 @@ func partnerRecord(t testing.TB, i int, text string) []byte {
 
 const bySubject = `,"types":["order.status"],"filters":[{"exact":{"subject":"customer-%d"}}]`
 
-// What 100,000 subscriptions cost, as they are read from their bucket: time until the registry is loaded.
+// What 100,000 subscriptions cost, as they are read from their bucket, each with one encrypted secret: time until the
+// registry is loaded.
 func BenchmarkLoad(b *testing.B) {
-	js := fleet(b)
+	js, keys := fleet(b), keysOf(b, vault.NewKey())
 	for i := range many {
 		m := &nats.Msg{
-			Subject: fmt.Sprintf("$KV.%s.partner-%d", stream.BucketSubscriptions, i), Data: partnerRecord(b, i, bySubject),
+			Subject: fmt.Sprintf("$KV.%s.partner-%d", stream.BucketSubscriptions, i), Data: partnerRecord(b, i, bySubject, keys),
 		}
 		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(patience)); err != nil {
 			b.Fatal(err)
@@ -62,14 +64,38 @@ func BenchmarkLoad(b *testing.B) {
 	<-js.PublishAsyncComplete()
 	before := cpu(b)
 	for b.Loop() {
-		r, stop := run(b, js)
-		if len(r.items) != many {
+		r, stop := runWith(b, js, keys)
+		if len(r.items) != many || len(r.locked)+len(r.stale) != 0 {
 			b.Fatal(len(r.items))
 		}
 		stop()
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/load")
 	b.ReportMetric((cpu(b)-before).Seconds()/float64(b.N), "cpu-s/load")
+}
+
+// What it takes to store the secrets of 10,000 subscriptions with another key, into a store that is not synced.
+func BenchmarkReseal(b *testing.B) {
+	const n = 10_000
+	js, older, newer := fleet(b), vault.NewKey(), vault.NewKey()
+	bucketFleet(b, js)
+	for i := range n {
+		m := &nats.Msg{
+			Subject: fmt.Sprintf("$KV.%s.partner-%d", stream.BucketSubscriptions, i), Data: partnerRecord(b, i, bySubject, keysOf(b, older)),
+		}
+		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(patience)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	for b.Loop() {
+		older, newer = newer, older
+		r, stop := runWith(b, js, keysOf(b, older, newer))
+		if got, err := r.Reseal(b.Context(), n); err != nil || got.Done != 0 && got.Done != n || got.Left != 0 {
+			b.Fatal(got, err)
+		}
+		stop()
+	}
 }
 
 // cpu is what this process has used, the broker included.
@@ -89,7 +115,7 @@ func BenchmarkHeap(b *testing.B) {
 	}
 	records := make([][]byte, many)
 	for i := range records {
-		records[i] = partnerRecord(b, i, bySubject)
+		records[i] = partnerRecord(b, i, bySubject, nil)
 	}
 	var o events.Opener
 	subscriptionTable{r}.sweep(nil, 0)
@@ -261,13 +287,17 @@ func BenchmarkList(b *testing.B) {
 }
 
 func BenchmarkReadRecord(b *testing.B) {
-	text := partnerRecord(b, 4711, bySubject)
-	var o events.Opener
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := readRecord(&o, "partner-4711", text, 1); err != nil {
-			b.Fatal(err)
-		}
+	for name, sealer := range map[string]events.Sealer{"plain": nil, "encrypted": keysOf(b, vault.NewKey())} {
+		b.Run(name, func(b *testing.B) {
+			text := partnerRecord(b, 4711, bySubject, sealer)
+			o := events.Opener{Sealer: sealer}
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if it, err := readRecord(&o, "partner-4711", text, 1); err != nil || it.Locked != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

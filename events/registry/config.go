@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
@@ -14,6 +15,15 @@ type Config struct {
 
 	// Sync makes what the broker has acknowledged durable, before a write returns. nil: the acknowledgement is durable.
 	Sync stream.Syncer
+
+	// Secrets encrypts the secrets of what is stored. nil: they are stored as they are, which is for tests.
+	Secrets Vault
+}
+
+// Vault encrypts secrets with the first of its keys and opens them with all; see package auth/vault.
+type Vault interface {
+	events.Sealer
+	KeyID() string // names the first key; tells nothing about it
 }
 
 // DefaultConfig returns the settings that fit the embedded broker and a cluster alike.

@@ -24,6 +24,8 @@ func (e *Entry) Door(h *Health, now time.Time) (Door, events.Reason) {
 		return Shut, events.ReasonPaused
 	case h.State == SinkDisabled:
 		return Shut, events.ReasonDisabled
+	case e.Locked != nil:
+		return Shut, events.ReasonCredential
 	case e.Unverified(h):
 		return Shut, events.ReasonUnverified
 	case h.State != SinkHeld || h.Broken() && s.Config.Breaker.Failures == 0:

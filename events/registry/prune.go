@@ -23,7 +23,7 @@ func (r *Registry) Prune(ctx context.Context, floor uint64) error {
 	}
 	for _, id := range r.prunable(floor) {
 		rec, old, revision := r.current(id)
-		if !rec.prune(floor) {
+		if rec.locked != nil || !rec.prune(floor) {
 			continue
 		}
 		if old != nil {

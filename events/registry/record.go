@@ -22,6 +22,7 @@ const (
 // record is what is stored under a subscription's id, sealed with what is our own.
 type record struct {
 	subscription *events.Subscription // nil when deleted
+	locked       *events.LockedError  // what it lacks
 	note
 }
 
@@ -57,6 +58,7 @@ type item struct {
 	Entry
 	id       string
 	revision uint64   // of the record
+	stale    bool     // its secrets are not stored with the present key
 	history  *history // nil for nearly all
 	now      rule     // of the present version; unused when deleted
 }
@@ -83,11 +85,11 @@ func readRecord(o *events.Opener, id string, text []byte, revision uint64) (*ite
 	if err != nil {
 		return nil, err
 	}
-	rec := record{subscription: s}
+	rec := record{subscription: s, locked: o.Locked()}
 	if err := json.Unmarshal(text, &rec.note); err != nil {
 		return nil, fmt.Errorf("not a record: %w", err)
 	}
-	it := &item{id: id, revision: revision}
+	it := &item{id: id, revision: revision, stale: o.Stale()}
 	if len(rec.Past) > 0 {
 		it.history = &history{past: rec.Past}
 	}
@@ -110,13 +112,13 @@ func (rec *record) entry(revision uint64) Entry {
 	}
 	return Entry{
 		Subscription: rec.subscription, Revision: revision, Since: rec.Since, From: rec.From,
-		CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
+		CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt, Locked: rec.locked,
 	}
 }
 
 // record is the record that an item was read from, to be changed and stored again.
 func (it *item) record() record {
-	rec := record{it.Subscription, note{Past: slices.Clone(it.past()), Deleted: !it.live()}}
+	rec := record{it.Subscription, it.Locked, note{Past: slices.Clone(it.past()), Deleted: !it.live()}}
 	if it.live() {
 		rec.CreatedAt, rec.UpdatedAt, rec.Since, rec.From = it.CreatedAt, it.UpdatedAt, it.Since, it.From
 	}
@@ -152,8 +154,11 @@ func (rec *record) prune(floor uint64) bool {
 }
 
 // text is what is stored.
-func (rec *record) text() ([]byte, error) {
-	text, err := events.Seal(rec.subscription, &rec.note)
+func (rec *record) text(sealer events.Sealer) ([]byte, error) {
+	if rec.locked != nil {
+		return nil, rec.locked
+	}
+	text, err := events.Seal(rec.subscription, &rec.note, sealer)
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}

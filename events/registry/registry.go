@@ -15,7 +15,8 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// What a write may be refused for.
+// What a write may be refused for, beside an *events.LockedError: a change of a subscription whose secrets do not open would
+// destroy them. A Put that brings them anew may.
 var (
 	ErrNotFound = errors.New("no such subscription")
 	ErrTaken    = errors.New("the id is taken")
@@ -33,12 +34,14 @@ type Registry struct {
 
 	opener events.Opener // the watch's
 
-	mu     sync.RWMutex // of the next five, which only the watch changes
+	mu     sync.RWMutex // of the next seven, which only the watch changes
 	items  map[string]*item
 	index  index
 	order  order
 	aged   map[string]struct{} // ids with earlier versions, or deleted: what Prune looks at
 	broken map[string]fault
+	stale  map[string]struct{} // ids whose secrets are not stored with the present key: what Reseal looks at
+	locked map[string]*events.LockedError
 
 	healthMu   sync.RWMutex // of the next two
 	health     map[string]storedHealth
@@ -59,7 +62,8 @@ type Entry struct {
 	From         uint64               // EVENTS sequence after which its present types, source, filters and tenant hold
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
-	SecretMade   bool // in the answer of the write that made a secret up: show it, this once
+	Locked       *events.LockedError // secrets that Subscription lacks because they do not open: nothing may be sent; nil = none
+	SecretMade   bool                // in the answer of the write that made a secret up: show it, this once
 }
 
 // Owns reports whether a delivery is this subscription's. One that is not belongs to a deleted subscription of the same
@@ -91,7 +95,8 @@ func New(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Registry, err
 	r := &Registry{
 		js: js, nc: js.Conn(), cfg: cfg, log: log,
 		items: make(map[string]*item), index: newIndex(), aged: make(map[string]struct{}),
-		broken: make(map[string]fault),
+		broken: make(map[string]fault), stale: make(map[string]struct{}), locked: make(map[string]*events.LockedError),
+		opener: events.Opener{Sealer: cfg.Secrets},
 		health: make(map[string]storedHealth), backlogged: make(map[string]struct{}),
 		loaded: make(chan struct{}),
 	}

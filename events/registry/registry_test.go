@@ -57,7 +57,15 @@ func testLog(t testing.TB) zerolog.Logger {
 
 func run(t testing.TB, js jetstream.JetStream) (r *Registry, stop func()) {
 	t.Helper()
-	r, err := New(js, DefaultConfig(), testLog(t))
+	return runWith(t, js, nil)
+}
+
+// runWith is run with keys for secrets.
+func runWith(t testing.TB, js jetstream.JetStream, secrets Vault) (r *Registry, stop func()) {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.Secrets = secrets
+	r, err := New(js, cfg, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package registry
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/auth/vault"
 )
 
 // subscriptionTable takes the records of subscriptions into memory and the index.
@@ -23,8 +27,21 @@ func (t subscriptionTable) set(e jetstream.KeyValueEntry) {
 		t.log.Error().Err(err).Str("subscription", id).Uint64("revision", e.Revision()).Msg("record cannot be read, the last good version stays in use")
 		return
 	}
+	t.logLocked(it)
 	t.replace(id, it)
 	t.changes.note(id)
+}
+
+// logLocked says why a subscription is held. A missing key is told once for all that need it, by MissingKeys.
+func (t subscriptionTable) logLocked(it *item) {
+	if it.Locked == nil {
+		return
+	}
+	level := zerolog.ErrorLevel
+	if _, missing := errors.AsType[*vault.MissingKeyError](it.Locked); missing {
+		level = zerolog.DebugLevel
+	}
+	t.log.WithLevel(level).Err(it.Locked).Str("subscription", it.id).Msg("secrets cannot be opened, the subscription is held")
 }
 
 // revisionOf is the revision of the newest record of id that was taken; 0 = none.
@@ -48,8 +65,16 @@ func (t subscriptionTable) replace(id string, it *item) {
 	delete(t.items, id)
 	delete(t.aged, id)
 	delete(t.broken, id)
+	delete(t.stale, id)
+	delete(t.locked, id)
 	if it == nil {
 		return
+	}
+	if it.stale {
+		t.stale[it.id] = struct{}{}
+	}
+	if it.Locked != nil {
+		t.locked[it.id] = it.Locked
 	}
 	t.index.add(it)
 	t.items[it.id] = it

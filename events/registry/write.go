@@ -106,6 +106,12 @@ func (r *Registry) place(ctx context.Context, rec *record, s *events.Subscriptio
 	if old != nil {
 		before = old.Subscription
 	}
+	if rec.locked != nil {
+		if err := s.Unlocked(rec.locked); err != nil {
+			return false, err
+		}
+		rec.locked = nil
+	}
 	if err := s.KeepSecrets(before); err != nil {
 		return false, err
 	}
@@ -209,7 +215,7 @@ func (r *Registry) store(ctx context.Context, id string, rec *record, revision u
 		}
 		return nil, r.Fresh(ctx)
 	}
-	text, err := rec.text()
+	text, err := rec.text(r.opener.Sealer)
 	if err != nil {
 		return nil, err
 	}

@@ -23,11 +23,15 @@ const (
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
-	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, and who the scheduler is
+	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
 // KeyScheduler is the key in BucketFleet whose writer is the scheduler of the fleet.
 const KeyScheduler = "scheduler"
+
+// KeySecrets is the key in BucketFleet whose text is sealed with the key that secrets are sealed with, so that a process
+// with another key finds out when it starts.
+const KeySecrets = "secrets"
 
 // Subjects and durable names.
 const (

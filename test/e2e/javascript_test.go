@@ -44,7 +44,7 @@ func testJavaScript(t *testing.T, s *fleettest.Server) {
 		t.Skip("installs npm packages")
 	}
 	dir := t.TempDir()
-	installJavaScript(t, dir)
+	installJavaScript(t, dir, javaScriptPackages...)
 	f := newFlow(t, s, "")
 	text := event(unique("js"), f.name, `{"n": 1.0}`)
 	script := filepath.Join(dir, "publish.mjs")
@@ -81,18 +81,18 @@ func testJavaScript(t *testing.T, s *fleettest.Server) {
 	}
 }
 
-func installJavaScript(t *testing.T, dir string) {
+func installJavaScript(t *testing.T, dir string, packages ...string) {
 	t.Helper()
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		t.Skip("SKIPPED: there is no npm here, so the JavaScript client was not tried")
+		t.Skip("SKIPPED: there is no npm here, so nothing was tried in JavaScript")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
-	args := append([]string{"install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir}, javaScriptPackages...)
+	args := append([]string{"install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir}, packages...)
 	cmd := exec.CommandContext(ctx, npm, args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: npm could not install the JavaScript client: %v\n%s", err, out)
+		t.Skipf("SKIPPED: npm could not install %v: %v\n%s", packages, err, out)
 	}
 }

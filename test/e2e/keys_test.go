@@ -39,7 +39,7 @@ func testKeys(t *testing.T, s *fleettest.Server) {
 		p.Do(t, method, path, nil).Refused(t, http.StatusForbidden, "forbidden")
 		fleettest.NewClient(s.API, "wrong").Do(t, method, path, nil).Refused(t, http.StatusUnauthorized, "unauthorized")
 	}
-	c.Do(t, http.MethodPost, "/v1/keys", `{"role":"partner","tenants":["acme"]}`).Refused(t, http.StatusUnprocessableEntity, "invalid_key")
+	c.Do(t, http.MethodPost, "/v1/keys", `{"role":"partner"}`).Refused(t, http.StatusUnprocessableEntity, "invalid_key")
 	c.Do(t, http.MethodPost, "/v1/keys", `{"role":"king","tenants":["NO"],"x":1}`).Refused(t, http.StatusUnprocessableEntity, "invalid_key")
 	c.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/keys/"+k.ID, nil, nil)
 	publish("acme", "order.status").Refused(t, http.StatusUnauthorized, "unauthorized")

@@ -29,9 +29,13 @@ func TestFleet(t *testing.T) {
 		"dead letters": testDeadLetters, "gone": testGone, "pause": testPause, "delete": testDelete, "subscription test": testSubscriptionTest,
 		"throttled": testThrottled, "hanging": testHanging,
 		"retry now": testRetryNow, "cancel": testCancel,
-		"keys": testKeys, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
+		"keys": testKeys, "partner": testPartner, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
 		"nats": testNATS, "nats permissions": testNATSPermissions, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
 		"publish command": testPublishCommand, "subscription command": testSubscriptionCommand, "delivery command": testDeliveryCommand,
+		"round trip": testRoundTrip, "binary fallback": testFallback, "omit": testOmit, "template": testTemplate, "get": testGet,
+		"test of a template": testTestOfTemplate, "shown settings": testShownSettings, "receivers": testReceivers,
+		"override": testOverride, "override hold": testOverrideHold, "override beside hold": testOverrideBesideHold,
+		"signing": testSigning, "rotation": testRotation, "tls": testTLS, "tls changes": testTLSChanges,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ type Options struct {
 	Roles  string   // "" = all
 	Broker string   // nats.url; "" = embedded
 	Key    string   // HOOKFLEET_OPERATOR_KEY; "" = the one that the first start makes
+	Keys   string   // secrets.keys; "" = SharedKeys with a shared Key, else what the first start makes
 	Args   []string // further flags of serve
 	Env    []string // further variables
 	Binary string   // "" = the one of this tree
@@ -84,11 +86,24 @@ func (s *Server) Launch(t testing.TB) {
 	if s.opts.Key != "" {
 		env = append(slices.Clip(env), "HOOKFLEET_OPERATOR_KEY="+s.opts.Key)
 	}
+	if keys := cmp.Or(s.opts.Keys, s.sharedKeys()); keys != "" {
+		env = append(slices.Clip(env), "HOOKFLEET_SECRETS_KEYS="+keys)
+	}
 	binary := s.opts.Binary
 	if binary == "" {
 		binary = Binary(t)
 	}
 	s.Process = Exec(t, binary, env, args...)
+}
+
+// SharedKeys are the secrets.keys of fleets of several processes.
+const SharedKeys = "c2hhcmVkIGJ5IHRoZSBwcm9jZXNzZXMgb2YgYSBmbGU="
+
+func (s *Server) sharedKeys() string {
+	if s.opts.Key != "" || s.opts.Broker != "" {
+		return SharedKeys
+	}
+	return ""
 }
 
 // readyLine is the one line on standard output (API.md 6).
@@ -165,6 +180,17 @@ func (s *Server) MustStop(t testing.TB) {
 
 // Deny adds addresses that it may not send to, from its next start on.
 func (s *Server) Deny(cidr string) { s.opts.Args = append(s.opts.Args, "--egress-deny", cidr) }
+
+// SetKeys says what secrets.keys are from its next start on.
+func (s *Server) SetKeys(keys string) { s.opts.Keys = keys }
+
+// AddArgs adds flags, from its next start on.
+func (s *Server) AddArgs(args ...string) { s.opts.Args = append(slices.Clip(s.opts.Args), args...) }
+
+// DropArgs takes flags of AddArgs away, from its next start on.
+func (s *Server) DropArgs(args ...string) {
+	s.opts.Args = slices.DeleteFunc(slices.Clone(s.opts.Args), func(a string) bool { return slices.Contains(args, a) })
+}
 
 // SetRoles says what it runs from its next start on.
 func (s *Server) SetRoles(roles string) { s.opts.Roles = roles }

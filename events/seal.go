@@ -1,0 +1,143 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hookfleet/hookfleet/auth/secret"
+)
+
+// Sealer encrypts the secrets of what is stored. place says where a secret is stored: it opens nowhere else.
+type Sealer interface {
+	Seal(text []byte, place string) (sealed string)
+	Open(sealed, place string) (text []byte, err error)
+	Current(sealed string) bool // whether Seal would use the key of sealed
+}
+
+// sealed is a subscription as our own store keeps it, with its secrets, and what the store notes beside it.
+type sealed struct {
+	Subscription *Subscription     `json:"subscription,omitempty"` // without secrets
+	Secrets      map[string]string `json:"secrets,omitempty"`      // by JSON pointer, as they are: of a store without keys
+	Sealed       map[string]string `json:"sealed,omitempty"`       // by JSON pointer, encrypted
+	Note         json.RawMessage   `json:"note,omitempty"`
+}
+
+// Seal returns the JSON of s with its secrets, and of note, to be stored. json.Marshal of the subscription itself
+// writes masks instead. s may be nil. Without a sealer the secrets are stored as they are.
+func Seal(s *Subscription, note any, sealer Sealer) (text []byte, err error) {
+	var st sealed
+	if st.Note, err = json.Marshal(note); err != nil {
+		return nil, fmt.Errorf("seal note: %w", err)
+	}
+	if s != nil {
+		st.Subscription = s.Clone()
+		for _, f := range st.Subscription.secrets() {
+			if !f.text.IsZero() {
+				st.add(f, sealer)
+				*f.text = secret.Text{}
+			}
+		}
+	}
+	if text, err = encodeJSON(st); err != nil {
+		return nil, fmt.Errorf("seal subscription: %w", err)
+	}
+	return text, nil
+}
+
+func (st *sealed) add(f secretField, sealer Sealer) {
+	into, text := &st.Secrets, f.text.Reveal()
+	if sealer != nil {
+		into, text = &st.Sealed, sealer.Seal([]byte(text), f.place(st.Subscription))
+	}
+	if *into == nil {
+		*into = make(map[string]string)
+	}
+	(*into)[f.pointer] = text
+}
+
+// place is where the secret of s is stored. Neither a tenant nor an id has a slash.
+func (f secretField) place(s *Subscription) string {
+	return "subscription/" + s.Tenant + "/" + s.ID + f.pointer
+}
+
+// unseal puts the secrets in place.
+func (o *Opener) unseal(s *Subscription, plain, encrypted rawJSON) error {
+	fields := s.secrets()
+	if len(fields) == 0 {
+		return nil
+	}
+	asIs, closed := byPointer(plain), byPointer(encrypted)
+	for _, f := range fields {
+		if text, ok := closed[f.pointer]; ok {
+			o.open(f, text, f.place(s))
+		} else {
+			*f.text = secret.New(asIs[f.pointer])
+			o.stale = o.stale || !f.text.IsZero() && o.Sealer != nil
+		}
+		if f.need && f.text.IsZero() && o.locked == nil {
+			return fmt.Errorf("stored subscription has no secret at %s", f.pointer)
+		}
+	}
+	return nil
+}
+
+// LockedError says which secrets of a stored subscription do not open, and why the first of them does not.
+type LockedError struct {
+	Pointers []string
+	Err      error
+}
+
+// Error implements error.
+func (l *LockedError) Error() string { return "secret " + l.Pointers[0] + " " + l.Err.Error() }
+
+// Unwrap gives the Sealer's error.
+func (l *LockedError) Unwrap() error { return l.Err }
+
+var errNoKeys = errors.New("is encrypted, and there are no keys")
+
+func (o *Opener) open(f secretField, sealed, place string) {
+	text, err := []byte(nil), errNoKeys
+	if o.Sealer != nil {
+		text, err = o.Sealer.Open(sealed, place)
+	}
+	if err != nil {
+		if o.locked == nil {
+			o.locked = &LockedError{Err: err}
+		}
+		o.locked.Pointers = append(o.locked.Pointers, f.pointer)
+		return
+	}
+	*f.text = secret.New(string(text))
+	o.stale = o.stale || !o.Sealer.Current(sealed)
+}
+
+// byPointer reads an object of texts.
+func byPointer(raw rawJSON) map[string]string {
+	if raw == nil || raw.kind() != jsonObject {
+		return nil
+	}
+	all := make(map[string]string)
+	for pointer, value := range raw.members() {
+		if value.kind() == jsonString {
+			all[string(pointer)] = value.text()
+		}
+	}
+	return all
+}
+
+// Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked. What can
+// be sent is for some URL.
+func (s *Subscription) Unlocked(locked *LockedError) error {
+	var faults []Fault
+	for _, f := range s.secrets() {
+		if f.of != "" && slices.Contains(locked.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
+			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
+		}
+	}
+	if faults != nil {
+		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
+	}
+	return nil
+}
