@@ -209,7 +209,7 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 	if w.handed.take(from) {
 		from.Times = 1
 	}
-	if w.mayDrain(id) {
+	if w.mayDrain(id) || w.aimsElsewhere(id) {
 		err = w.resumeOne(w.sends, turn, m, from, w.held)
 	}
 	if errors.Is(err, errReturned) {
