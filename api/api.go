@@ -120,7 +120,7 @@ func (a *API) table() []route {
 	var all []route
 	for _, group := range [][]route{
 		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
-		a.processRoutes(),
+		a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

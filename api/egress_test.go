@@ -32,9 +32,9 @@ func TestEgress(t *testing.T) {
 	}
 	put("old", time.Now().Format(time.RFC3339Nano)) // of a release before
 	check(`{"addresses":["192.0.2.9"],"proxy":null}`)
-	put("w1", string(stream.Heartbeat(time.Now(), stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")}}, false)))
+	put("w1", string(stream.Heartbeat{At: time.Now(), Sender: stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")}}}.Text()))
 	check(`{"addresses":["192.0.2.2","2001:db8::1"],"proxy":null}`)
-	put("w2", string(stream.Heartbeat(time.Now(), stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}, Proxy: "http://proxy.example:3128"}, false)))
-	put("w3", string(stream.Heartbeat(time.Now(), stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")}, Proxy: "http://proxy.example:3128"}, false)))
+	put("w2", string(stream.Heartbeat{At: time.Now(), Sender: stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}, Proxy: "http://proxy.example:3128"}}.Text()))
+	put("w3", string(stream.Heartbeat{At: time.Now(), Sender: stream.Sender{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10")}, Proxy: "http://proxy.example:3128"}}.Text()))
 	check(`{"addresses":["192.0.2.2","192.0.2.10","2001:db8::1"],"proxy":"http://proxy.example:3128"}`)
 }

@@ -98,6 +98,7 @@ func (s *schemas) requestBody(c *content) map[string]any {
 // pathTexts says what the wildcards of paths are.
 var pathTexts = map[string]string{
 	"id": "the id", "sequence": "the event's sequence, as the answer to its publishing said",
+	"token": "what the callback's address ends in",
 }
 
 func (s *schemas) parameters(r *route) []any {

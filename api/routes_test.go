@@ -51,6 +51,7 @@ func TestContractRoles(t *testing.T) {
 			want = []keys.Role{keys.Operator, keys.Producer}
 		case strings.HasPrefix(r.Path, "/v1/keys"), strings.HasPrefix(r.Path, "/v1/secrets"):
 			want = []keys.Role{keys.Operator}
+		case strings.HasPrefix(r.Path, "/v1/handshakes/"): // its path is the key
 		case strings.HasPrefix(r.Path, "/v1/"):
 			want = []keys.Role{keys.Operator, keys.Partner}
 		}

@@ -60,7 +60,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 	},
 	typeOf[events.State]():       enum(allStates),
 	typeOf[events.Outcome]():     enum([]events.Outcome{events.Delivered, events.Retry, events.Dead, events.Held}),
-	typeOf[registry.SinkState](): enum([]registry.SinkState{registry.SinkActive, registry.SinkHeld, registry.SinkPaused, registry.SinkDisabled}),
+	typeOf[registry.SinkState](): enum([]registry.SinkState{registry.SinkActive, registry.SinkHeld, registry.SinkPaused, registry.SinkDisabled, registry.SinkUnverified}),
 	typeOf[keys.Role]():          enum([]keys.Role{keys.Operator, keys.Producer, keys.Partner}),
 	typeOf[Code]():               func() map[string]any { return map[string]any{"type": "string", "pattern": "^[a-z][a-z0-9_]*$"} },
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -58,7 +59,7 @@ func (a *API) subscriptionRoutes() []route {
 		},
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/resume", id: "resumeSubscription", tag: "subscriptions", roles: managers,
-			summary: "Resume a subscription", text: "Ends every hold: a pause, being disabled by a 410, and waiting for a Retry-After to pass. What is held goes out, oldest first.",
+			summary: "Resume a subscription", text: resumeText,
 			codes: []Code{CodeBadID, CodeSecretsLocked}, handle: a.resumeSubscription, answers: []answer{one},
 		},
 		{
@@ -82,6 +83,8 @@ const (
 	putText = "Replaces the whole subscription; what is left out becomes its default. A subscription that is paused, or disabled by a 410, is " +
 		"resumed by it unless it says paused: true. A secret that is left out or sent as its mask is kept. A body whose id is another than the " +
 		"path's is refused, and so is a change of tenant. Waiting deliveries are sent by the subscription as it is when they are sent."
+	resumeText = "Ends every hold: a pause, by whom or what ever, being disabled by a 410, the breaker's, and waiting for a Retry-After to pass. " +
+		"Failures are counted anew. A sink that has not consented is asked again at once; one that was disabled must consent again. What is held goes out, oldest first."
 	deleteText = "Deliveries that wait are cancelled, reason unsubscribed; very many of them go on to be cancelled after the answer. None is sent."
 	testText   = "Stores an event of type hookfleet.test for the subscription's tenant, which no subscription's types or filters match, and delivers " +
 		"it to this subscription alone, as any other event: signed, retried, recorded, and held while the subscription is paused. Its data and " +
@@ -92,9 +95,9 @@ const (
 // sinkStatus says how a subscription's sink is.
 type sinkStatus struct {
 	State               registry.SinkState `json:"state"`
-	Reason              events.Reason      `json:"reason"`
+	Reason              events.Reason      `json:"reason" doc:"of held: throttled, breaker, credential; of paused: paused, failures; of disabled: gone; of unverified: no_consent, why there was no answer, or empty while it is asked"`
 	Since               Time               `json:"since"`
-	ConsecutiveFailures int                `json:"consecutivefailures"`
+	ConsecutiveFailures int                `json:"consecutivefailures" doc:"attempts of any kind that failed since the last one that went well, over the whole fleet"`
 	Waiting             uint64             `json:"waiting" doc:"deliveries accepted and not ended; exact"`
 }
 
@@ -137,9 +140,11 @@ func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending m
 	return v, nil
 }
 
-// statusOf judges as a worker does before it sends: a hold whose time has passed is none.
+// statusOf judges as a worker does before it sends: a hold whose time has passed is none, but the breaker's, which ends
+// with a probe that goes well.
 func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 	st := sinkStatus{State: registry.SinkActive, Since: Time(e.CreatedAt), ConsecutiveFailures: h.ConsecutiveFailures}
+	door, reason := e.Door(&h, now)
 	switch {
 	case h.State == registry.SinkDisabled, h.State == registry.SinkPaused:
 		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
@@ -147,11 +152,14 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
 	case e.Locked != nil:
 		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
-	case e.Subscription.SinkCredential.Expired(now):
-		st.State, st.Reason = registry.SinkHeld, events.ReasonCredential
+	case door != registry.Open && reason == events.ReasonCredential && e.Subscription.SinkCredential.Expired(now):
+		st.State, st.Reason = registry.SinkHeld, reason
 		st.Since = Time(e.Subscription.SinkCredential.AccessTokenExpiresUTC)
-	case h.State == registry.SinkHeld && now.Before(h.Until):
-		st.State, st.Reason, st.Since = h.State, h.Reason, Time(h.Since)
+	case reason == events.ReasonUnverified:
+		c := e.Consent(&h)
+		st.State, st.Reason, st.Since = registry.SinkUnverified, c.Reason, Time(cmp.Or(c.Since, e.UpdatedAt))
+	case door != registry.Open:
+		st.State, st.Reason, st.Since = registry.SinkHeld, reason, Time(h.Since)
 	case h.State == registry.SinkHeld && !h.Until.IsZero():
 		st.Since = Time(h.Until)
 	case !h.Since.IsZero():
@@ -294,9 +302,9 @@ func (a *API) putSubscription(c *call) error {
 			return true
 		case registry.SinkHeld:
 			// What the old sink said is not the new one's, and what a token server refused may be mended.
-			return old == nil || old.Subscription.Sink != s.Sink || h.Reason == events.ReasonCredential
-		default:
-			return old != nil && old.Subscription.Paused && !s.Paused
+			return old == nil || old.Subscription.Sink != s.Sink || h.Reason == events.ReasonCredential || h.Broken() && s.Config.Breaker.Failures == 0
+		default: // what the old sink said is not the new one's
+			return old != nil && (old.Subscription.Paused && !s.Paused || old.Subscription.Sink != s.Sink && h.ConsecutiveFailures > 0)
 		}
 	})
 	if err != nil {
@@ -369,7 +377,8 @@ func (a *API) setPaused(c *call, paused bool) error {
 	}
 	if !paused {
 		err := a.activate(c.r.Context(), c.id, func(h *registry.Health) bool {
-			return was || h.State != "" && h.State != registry.SinkActive
+			again := e.AskAgain(h)
+			return again || was || h.State != "" && h.State != registry.SinkActive
 		})
 		if err != nil {
 			return err
@@ -384,7 +393,7 @@ func (a *API) activate(ctx context.Context, id string, ends func(*registry.Healt
 		if !ends(h) {
 			return false
 		}
-		*h = registry.Health{State: registry.SinkActive, Since: time.Now().UTC(), Backlog: h.Backlog}
+		h.Reset(time.Now())
 		return true
 	})
 }

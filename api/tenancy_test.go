@@ -85,6 +85,9 @@ var accesses = map[string]access{
 	"DELETE /v1/keys/{id}":    {"", 204, 403, 403, 403},
 	"POST /v1/secrets/rotate": {"", 200, 403, 403, 403},
 
+	"GET /v1/handshakes/{token}":  {"", 404, 404, 404, 404}, // what is in its path says who may
+	"POST /v1/handshakes/{token}": {"", 404, 404, 404, 404},
+
 	"GET /healthz":      {"", 200, 200, 200, 200},
 	"GET /readyz":       {"", 200, 200, 200, 200},
 	"GET /metrics":      {"", 200, 200, 200, 200},

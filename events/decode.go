@@ -47,6 +47,7 @@ func decodeSubscription(text []byte, tenant string, policy SinkPolicy, brandNew 
 	d := subscriptionReader{s: defaultSubscription(tenant), sinks: policy}
 	d.subscription(root)
 	d.checkSink(policy)
+	d.checkHandshake(policy)
 	d.checkRequest()
 	d.checkBatch()
 	d.checkSigning()
@@ -141,7 +142,7 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 		"body":        d.body,
 		"contenttype": d.text(&p.ContentType, wrongContentType),
 		"signing":     d.signing,
-		"handshake":   d.later,
+		"handshake":   d.handshake,
 		"tls":         d.tls,
 		"proxy":       d.proxy,
 	})
@@ -154,17 +155,8 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.responses,
-		"rate":        d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
-		"pause": d.later, "breaker": d.breaker,
-	})
-}
-
-func (d *subscriptionReader) breaker(v *jsonValue, at string) {
-	b := &d.s.Config.Breaker
-	d.object(v, at, map[string]reader{
-		"failures": d.integer(&b.Failures, 0, maxAttempts),
-		"cooldown": d.duration(&b.Cooldown, minDelay, maxDelay),
+		"responses":   d.responses, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"rate": d.rate, "pause": d.pause, "breaker": d.breaker,
 	})
 }
 

@@ -187,12 +187,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"sinkcredential":{"credentialtype":"none"}`:       "/sinkcredential/credentialtype",
 		`"sinkcredential":{"credentialtype":"NONE","x":1}`: "/sinkcredential/x",
 		`"sinkcredential":"NONE"`:                          "/sinkcredential",
-		`"protocolsettings":{"contentmode":"batch","headers":{"x":"${type} ${now}","y":"${webhookid}"},"handshake":{}},"sinkoverride":"url"`: "/protocolsettings/handshake " +
+		`"protocolsettings":{"contentmode":"batch","headers":{"x":"${type} ${now}","y":"${webhookid}"}},"sinkoverride":"url"`: "" +
 			"/sinkoverride /protocolsettings/headers/x",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"rate":{},"ordering":{},"schedule":{},"lifecycle":{},"pause":{}}`:   "/config/rate /config/ordering /config/schedule /config/lifecycle /config/pause",
+		`"config":{"ordering":{},"schedule":{},"lifecycle":{}}`:                        "/config/ordering /config/schedule /config/lifecycle",
 		`"protocolsettings":{"contentmode":"batches","batch":[]}`:                      "/protocolsettings/contentmode /protocolsettings/batch",
 		`"protocolsettings":{"contentmode":"batch","method":"GET","batch":{"maxevents":0,"maxbytes":1048577,"linger":"301s","max":1}}`: "" +
 			"/protocolsettings/batch/maxevents /protocolsettings/batch/maxbytes /protocolsettings/batch/linger " +
@@ -260,12 +260,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 func TestDecodeSubscriptionSaysWhy(t *testing.T) {
 	t.Parallel()
 	_, err := DecodeSubscription([]byte(`{"sink":"https://a.example/${order id}","maxAttempts":1,"sink_override":"x",
-		"config":{"max_attempts":1,"pause":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
+		"config":{"max_attempts":1,"ordering":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
 	want := []Fault{
 		{"/maxAttempts", "is not known"},
 		{"/sink_override", "is not known, write sinkoverride"},
 		{"/config/max_attempts", "is not known"},
-		{"/config/pause", "is not supported yet"},
+		{"/config/ordering", "is not supported yet"},
 		{"/sink", "has a malformed placeholder at byte 18: ' ' cannot stand here at byte 25"},
 	}
 	if diff := cmp.Diff(want, faultsOf(t, err).Faults); diff != "" {

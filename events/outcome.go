@@ -69,6 +69,11 @@ const (
 	ReasonPaused       Reason = "paused"
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
+	ReasonRate         Reason = "rate"
+	ReasonBreaker      Reason = "breaker"
+	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
+	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
+	ReasonNoConsent    Reason = "no_consent" // it was asked, and its answer is none
 	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
@@ -84,4 +89,9 @@ type Verdict struct {
 	Disable bool          // the sink said 410, or a rule says so: the subscription is disabled
 	// Uncounted says that the attempt counts for neither maxattempts, breaker nor pause: the retry of a rule with every.
 	Uncounted bool
+}
+
+// Retryable reports whether the attempt failed and could be tried again, but for how often or how late it was.
+func (v *Verdict) Retryable() bool {
+	return v.Outcome == Retry || v.Outcome == Dead && (v.Reason == ReasonExhausted || v.Reason == ReasonExpiredRetry)
 }

@@ -31,6 +31,9 @@ type SinkPolicy struct {
 	// WrongFilter says what is wrong with an expression in a filter, and where; "" = nothing. nil takes none. It is
 	// filter.Wrong.
 	WrongFilter func(l Language, text string) string
+
+	// Origin is the DNS name by which the fleet calls itself in handshakes that name none; "" = they must.
+	Origin string
 }
 
 // Refuses returns what is wrong with raw as a sink, in words that complete "sink …"; none when it is taken (API.md 3,

@@ -16,12 +16,20 @@ const (
 
 // Words that a subscription may say.
 const (
-	ProtocolHTTP   = "HTTP"
-	MethodPost     = "POST"
-	ModeStructured = "structured"
-	ModeBatch      = "batch"
-	ProxyNone      = "none"
+	ProtocolHTTP      = "HTTP"
+	MethodPost        = "POST"
+	ModeStructured    = "structured"
+	ModeBatch         = "batch"
+	ProxyNone         = "none"
+	HandshakeOff      = "off"
+	HandshakeOptional = "optional"
+	HandshakeRequired = "required"
+	ThenHold          = "hold"
+	ThenDeadLetter    = "deadletter"
 )
+
+// defaultPer is what a rate is per, when it does not say.
+const defaultPer = time.Second
 
 // Subscription says which events go to which sink, and how.
 type Subscription struct {
@@ -64,8 +72,8 @@ type Batch struct {
 
 // Handshake is the abuse protection of the CloudEvents webhook specification (AP-1 to AP-9).
 type Handshake struct {
-	Mode   string `json:"mode"`             // optional or required
-	Origin string `json:"origin,omitempty"` // what WebHook-Request-Origin says
+	Mode   string `json:"mode"`             // off, optional or required
+	Origin string `json:"origin,omitempty"` // what WebHook-Request-Origin says; "" only in mode off
 	Rate   int    `json:"rate,omitempty"`   // requests a minute that are asked for; 0 = no WebHook-Request-Rate
 }
 

@@ -79,13 +79,11 @@ func (s *Scheduler) maxAge(id string) time.Duration {
 	if !ok {
 		return 0
 	}
-	switch h := s.Registry.Health(id); {
-	case entry.Subscription.Paused, h.State == registry.SinkPaused, h.State == registry.SinkDisabled,
-		h.State == registry.SinkHeld && time.Until(h.Until) > 0:
-		return time.Duration(entry.Subscription.Config.Retry.MaxAge)
-	default:
+	h := s.Registry.Health(id)
+	if door, _ := entry.Door(&h, time.Now()); door == registry.Open || entry.GivesUp(&h) {
 		return 0
 	}
+	return time.Duration(entry.Subscription.Config.Retry.MaxAge)
 }
 
 // expire makes a dead letter of a held delivery, in the durable order: record, dead letter, and only then it is removed.

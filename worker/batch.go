@@ -139,12 +139,12 @@ func (w *Worker) sendBatch(ctx, turn context.Context, b *batch) {
 		b.settled(err)
 		return
 	}
-	g, verdict := w.admit(turn, b.members[0].delivery, p)
-	if g == nil {
+	by, verdict := w.admit(turn, b.members[0].delivery, p)
+	if by == nil {
 		w.settleAll(ctx, b, func(*member) (events.Verdict, *events.Attempt) { return verdict, nil })
 		return
 	}
-	w.sendAdmitted(ctx, b, g)
+	w.sendAdmitted(ctx, b, by)
 }
 
 // scatter delivers the members each by itself: the subscription does not take batches any more.
@@ -167,12 +167,12 @@ func (w *Worker) screen(ctx context.Context, b *batch) {
 	})
 }
 
-// sendAdmitted sends a batch that has a permit of the gate, in a slot of its lane, which it keeps until its members are
+// sendAdmitted sends a batch that was admitted by its first delivery, whose slot of the lane it keeps until its members are
 // settled. A panic is the end of this batch alone.
-func (w *Worker) sendAdmitted(ctx context.Context, b *batch, g *gate) {
-	b.lane.slots <- struct{}{} // frees up within a timeout
-	defer func() { <-b.lane.slots }()
-	a, plan, start, took, err := w.exchangeBatch(ctx, b, g)
+func (w *Worker) sendAdmitted(ctx context.Context, b *batch, by *pass) {
+	first := b.members[0].delivery
+	defer w.freeSlot(first)
+	a, plan, start, took, err := w.exchangeBatch(ctx, b, by)
 	switch {
 	case errors.Is(err, errPanic):
 		dead := events.Verdict{Outcome: events.Dead, Reason: events.ReasonPanic}
@@ -190,18 +190,18 @@ func (w *Worker) sendAdmitted(ctx context.Context, b *batch, g *gate) {
 var errPanic = errors.New("panic")
 
 // exchangeBatch writes down what is in the batch, and sends it. It gives the permit back.
-func (w *Worker) exchangeBatch(ctx context.Context, b *batch, g *gate) (a answer, p *plan, start time.Time, took time.Duration, err error) {
-	sent := false
+func (w *Worker) exchangeBatch(ctx context.Context, b *batch, by *pass) (a answer, p *plan, start time.Time, took time.Duration, err error) {
+	sent, first := false, b.members[0]
 	defer func() {
 		if r := recover(); r != nil {
-			w.log.Error().Str(fieldSubscription, b.members[0].Subscription).Bytes("stack", debug.Stack()).Msgf("panic in a batch: %v", r)
+			w.log.Error().Str(fieldSubscription, first.Subscription).Bytes("stack", debug.Stack()).Msgf("panic in a batch: %v", r)
 			err = errPanic
 		}
 		if !sent {
-			g.giveBack()
+			by.giveBack()
 		}
 	}()
-	if p, err = w.plans.of(b.members[0].entry); err != nil {
+	if p, err = w.plans.of(first.entry); err != nil {
 		return a, nil, start, 0, err
 	}
 	if err = w.writeList(ctx, b); err != nil {
@@ -214,14 +214,14 @@ func (w *Worker) exchangeBatch(ctx context.Context, b *batch, g *gate) (a answer
 	}
 	took = time.Since(start)
 	sent = true
-	c := &b.members[0].entry.Subscription.Config
-	if v := classify(a, c, 1, start, start.Add(took), 0); v.HoldFor > 0 {
-		g.close(start.Add(took + v.HoldFor))
-	}
-	g.release(took)
 	if errors.Is(a.err, context.Canceled) {
+		by.gate.release(took)
 		return a, nil, start, took, errReturned
 	}
+	// The sink is judged once, before the next one may be sent.
+	v := classify(a, &first.entry.Subscription.Config, first.counted(), first.CreatedAt, start.Add(took), 0)
+	w.judgeSink(ctx, first.delivery, &v, by.gate)
+	by.gate.release(took)
 	return a, p, start, took, nil
 }
 
@@ -262,7 +262,6 @@ func (w *Worker) settleAnswered(ctx context.Context, b *batch, p *plan, a answer
 		attempt := describe(m.delivery, p, a, v, start, took)
 		attempt.WebhookID = b.id()
 		if i == 0 {
-			w.judgeSink(context.WithoutCancel(ctx), m.delivery, v, attempt)
 			shown = attempt.Response
 		}
 		attempt.Response = shown // the same, once in memory
@@ -298,7 +297,7 @@ func (w *Worker) settleAll(ctx context.Context, b *batch, of func(*member) (even
 
 // settleMember settles one member, and removes it from where it waited.
 func (w *Worker) settleMember(ctx context.Context, m *member, v events.Verdict, attempt *events.Attempt) error {
-	if err := w.settleOne(ctx, m.delivery, v, attempt); err != nil {
+	if err := w.settle(ctx, m.delivery, v, attempt); err != nil {
 		return err
 	}
 	if m.parked == nil || v.Outcome == events.Retry && m.parked.Place == stream.PlaceTimer || v.Outcome == events.Held && m.parked.Place == stream.PlaceHeld {

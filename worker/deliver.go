@@ -21,6 +21,7 @@ type delivery struct {
 	entry *registry.Entry // as it is now; nil = the subscription is gone
 	lane  *lane
 	slot  bool // it has one of the lane's, until it is settled
+	probe bool // it is the breaker's
 
 	override *url.URL  // where it goes instead of the subscription's sink; nil = the sink
 	gate     string    // of override: which gate it passes
@@ -50,20 +51,21 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if plan == nil {
 		return verdict, nil
 	}
-	g, verdict := w.admit(turn, d, plan)
-	if g == nil {
+	pass, verdict := w.admit(turn, d, plan)
+	if pass == nil {
 		return verdict, nil
 	}
-	answer, start, took := w.exchange(ctx, d, plan, g)
+	answer, start, took := w.exchange(ctx, d, plan, pass)
 	if answer.unsent {
 		return w.unsent(ctx, d, answer.err), nil
 	}
 	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
-	if verdict.HoldFor > 0 {
-		g.close(time.Now().Add(shut(d, verdict.HoldFor)))
+	returned := errors.Is(answer.err, context.Canceled)
+	if !returned { // before the next one may be sent
+		w.judgeSink(ctx, d, &verdict, pass.gate)
 	}
-	g.release(took)
-	if errors.Is(answer.err, context.Canceled) {
+	pass.gate.release(took)
+	if returned {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
 	return verdict, describe(d, plan, answer, verdict, start, took)
@@ -78,18 +80,6 @@ func (w *Worker) unsent(ctx context.Context, d *delivery, err error) events.Verd
 	return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}
 }
 
-// untilTold is how long a gate stays closed by itself: the fleet is told within milliseconds, and from then on the sink's
-// state says whether it is held, which a resume ends.
-const untilTold = 2 * time.Second
-
-// shut is for how long the gate itself is closed. Of the sink that an event has for itself nothing else knows.
-func shut(d *delivery, hold time.Duration) time.Duration {
-	if d.override != nil {
-		return hold
-	}
-	return min(hold, untilTold)
-}
-
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
 func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	switch {
@@ -99,6 +89,8 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	case expired(d, time.Now()):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	case w.givesUp(d.entry):
+		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPaused}
 	case d.entry.Locked != nil:
 		return nil, w.notNow(d, events.ReasonCredential)
 	}
@@ -115,105 +107,12 @@ func expired(d *delivery, now time.Time) bool {
 	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
 }
 
-// admit waits for the sink's turn. A nil gate comes with the verdict: held, or returned because we stop, or that there is
-// no sink. The gate holds a permit that the caller releases.
-func (w *Worker) admit(turn context.Context, d *delivery, p *plan) (*gate, events.Verdict) {
-	reason, closed := w.closed(d.entry)
-	if closed && stops(reason) {
-		return nil, w.notNow(d, reason)
-	}
-	if v, ok := w.aim(d, p); !ok {
-		return nil, v
-	}
-	if closed && d.override == nil {
-		return nil, w.notNow(d, reason)
-	}
-	if !d.foreign {
-		if verdict, ok := w.authorize(turn, d, p); !ok {
-			return nil, verdict
-		}
-	}
-	sub := d.entry.Subscription
-	g := w.gateOf(d)
-	if until := g.closedUntil(); d.override != nil && time.Now().Before(until) {
-		return nil, later(until)
-	}
-	rank, n := w.fleet.rank(sub.ID)
-	if !g.acquire(turn, d.lane.limit(share(sub.Config.Concurrency, rank, n)), w.patience(d)) {
-		if turn.Err() != nil || w.stopping() {
-			return nil, events.Verdict{Outcome: events.Returned}
-		}
-		return nil, w.notNow(d, events.ReasonConcurrency)
-	}
-	// The sink may have been closed while we waited for its turn.
-	reason, closed = w.closed(d.entry)
-	closed = closed && (d.override == nil || stops(reason))
-	until := g.closedUntil()
-	throttled := time.Now().Before(until)
-	if !closed && !throttled && !w.stopping() {
-		return g, events.Verdict{}
-	}
-	g.giveBack()
-	switch {
-	case w.stopping():
-		return nil, events.Verdict{Outcome: events.Returned}
-	case closed:
-		return nil, w.notNow(d, reason)
-	case d.override != nil:
-		return nil, later(until)
-	default:
-		return nil, w.notNow(d, events.ReasonThrottled)
-	}
-}
-
-// patience is how long the delivery waits for its sink's turn. What is held already waits for as long as it is drained.
-func (w *Worker) patience(d *delivery) time.Duration {
-	if d.lane == w.held {
-		return drainPatience
-	}
-	return maxWait
-}
-
-// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
-func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
-	if d.lane == w.held {
-		return events.Verdict{Outcome: events.Returned}
-	}
-	return events.Verdict{Outcome: events.Held, Reason: reason}
-}
-
-// closed reports whether nothing may be sent to the subscription's sink now, and why.
-func (w *Worker) closed(entry *registry.Entry) (events.Reason, bool) {
-	if entry.Subscription.Paused {
-		return events.ReasonPaused, true
-	}
-	if entry.Locked != nil {
-		return events.ReasonCredential, true
-	}
-	h := w.registry.Health(entry.Subscription.ID)
-	switch {
-	case h.State == registry.SinkPaused:
-		return events.ReasonPaused, true
-	case h.State == registry.SinkDisabled:
-		return events.ReasonDisabled, true
-	case entry.Subscription.SinkCredential.Expired(time.Now()):
-		return events.ReasonCredential, true
-	case h.State == registry.SinkHeld:
-		return h.Reason, time.Now().Before(h.Until)
-	default:
-		return events.ReasonNone, false
-	}
-}
-
-// exchange sends the request in a slot of the lane, which the delivery keeps until it is settled: so what a kill may
-// repeat, sent and not recorded, is never more than the slots.
-func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, g *gate) (a answer, start time.Time, took time.Duration) {
-	d.lane.slots <- struct{}{} // frees up within a timeout
-	d.slot = true
+// exchange sends the request.
+func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (a answer, start time.Time, took time.Duration) {
 	sent := false
 	defer func() {
 		if !sent { // nothing to send, no token, or a panic
-			g.giveBack()
+			by.giveBack()
 		}
 	}()
 	start = time.Now()

@@ -36,10 +36,12 @@ type fleet struct {
 	mu      sync.RWMutex
 	workers []string // that are alive, sorted; this one included
 	staying []string // those of them that are not leaving
+
+	parts *parts // who has which part of the limits
 }
 
 func newFleet(nc *nats.Conn, js jetstream.JetStream, log zerolog.Logger, id string) *fleet {
-	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, staying: []string{id}}
+	return &fleet{nc: nc, js: js, log: log, id: id, workers: []string{id}, staying: []string{id}, parts: newParts()}
 }
 
 // run sends heartbeats and watches the others' until ctx ends; then it signs off. From the end of stay on, which comes
@@ -55,11 +57,13 @@ func (f *fleet) run(ctx, stay context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { f.watch(ctx, kv) })
 	defer watching.Wait()
+	watching.Go(func() { f.parts.run(ctx, f.id) })
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
 	for leave := stay.Done(); ; {
 		f.beat(ctx, stay.Err() != nil)
 		select {
+		case <-f.parts.changed:
 		case <-ctx.Done():
 			f.signOff(ctx, kv)
 			return nil
@@ -81,7 +85,7 @@ func (f *fleet) beat(ctx context.Context, leaves bool) {
 	msg := &nats.Msg{
 		Subject: "$KV." + stream.BucketWorkers + "." + f.id,
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
-		Data:    stream.Heartbeat(time.Now(), sender, leaves),
+		Data:    f.word(leaves, sender).Text(),
 	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat not stored")
@@ -116,8 +120,8 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return fmt.Errorf("watch the workers: %w", err)
 	}
-	defer func() { _ = w.Stop() }()     // the connection may be gone
-	seen := map[string]bool{f.id: true} // whether it stays
+	defer func() { _ = w.Stop() }() // the connection may be gone
+	seen := map[string]stream.Heartbeat{f.id: {}}
 	loaded := false
 	for {
 		select {
@@ -130,8 +134,10 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 			case entry == nil:
 				loaded = true
 			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = !stream.Leaves(entry.Value())
-			case entry.Key() != f.id:
+				seen[entry.Key()] = stream.ReadHeartbeat(entry.Value())
+			case entry.Key() == f.id:
+				f.parts.expired() // the others have taken us for dead
+			default:
 				delete(seen, entry.Key())
 			}
 			if loaded {
@@ -141,11 +147,11 @@ func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
 	}
 }
 
-func (f *fleet) set(seen map[string]bool) {
+func (f *fleet) set(seen map[string]stream.Heartbeat) {
 	workers, staying := make([]string, 0, len(seen)), make([]string, 0, len(seen))
-	for id, stays := range seen {
+	for id, h := range seen {
 		workers = append(workers, id)
-		if stays {
+		if !h.Leaving {
 			staying = append(staying, id)
 		}
 	}
@@ -155,6 +161,7 @@ func (f *fleet) set(seen map[string]bool) {
 	same := slices.Equal(workers, f.workers) && slices.Equal(staying, f.staying)
 	f.workers, f.staying = workers, staying
 	f.mu.Unlock()
+	f.parts.set(f.id, workers, seen)
 	if !same {
 		f.log.Info().Strs("workers", workers).Strs("staying", staying).Msg("live workers")
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // TestLeaving: a worker that leaves owns no sink, and keeps its part of the limits until it is gone.
@@ -27,10 +29,10 @@ func TestLeaving(t *testing.T) {
 			var fleets []*fleet
 			for _, id := range all {
 				f := newFleet(nil, nil, zerolog.Nop(), id)
-				seen := map[string]bool{}
+				seen := map[string]stream.Heartbeat{}
 				for _, other := range all {
 					if other != c.leaving || !c.gone {
-						seen[other] = other != c.leaving
+						seen[other] = stream.Heartbeat{Leaving: other == c.leaving}
 					}
 				}
 				f.set(seen)

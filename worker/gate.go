@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,6 +131,14 @@ func (g *gate) giveBack() {
 	g.grant(time.Now())
 }
 
+// lower lowers the limit, if it is higher, and reports whether more is in flight.
+func (g *gate) lower(limit int) (over bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit = min(g.limit, limit)
+	return g.inflight > limit
+}
+
 // close closes the gate here until then, at once: telling the fleet takes some milliseconds, in which the next in the
 // queue would be sent.
 func (g *gate) close(until time.Time) {
@@ -138,6 +147,13 @@ func (g *gate) close(until time.Time) {
 	if until.After(g.until) {
 		g.until = until
 	}
+}
+
+// reopen takes back what close said: the fleet knows.
+func (g *gate) reopen() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = time.Time{}
 }
 
 // closedUntil is until when close closed the gate.
@@ -195,6 +211,19 @@ func (g *gates) of(subscription string) *gate {
 		g.all[subscription] = one
 	}
 	return one
+}
+
+// each yields the gates that there are, by subscription. The loop may not ask for one.
+func (g *gates) each() iter.Seq2[string, *gate] {
+	return func(yield func(string, *gate) bool) {
+		g.mu.RLock()
+		defer g.mu.RUnlock()
+		for id, one := range g.all {
+			if !yield(id, one) {
+				return
+			}
+		}
+	}
 }
 
 // forget drops the gate of a subscription that is gone.

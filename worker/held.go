@@ -21,6 +21,7 @@ const (
 	drainIdleLook   = 100 * time.Millisecond // how often a drain looks whether it is done
 	drainInactivity = 30 * time.Second       // when the broker removes a drain's consumer that nobody uses
 	drainPatience   = 24 * time.Hour         // the wait for a slow sink's turn ends with the drain, not by itself
+	drainTurn       = 5 * time.Second        // how long a drain goes on while others wait for their turn
 	// justHeld is how long a worker watches over the backlog mark after it held something: the owner may have cleared the
 	// mark before it saw the message.
 	justHeld = 10 * time.Second
@@ -68,10 +69,14 @@ func (w *Worker) drainAll(ctx context.Context) error {
 		case <-tick.C:
 		}
 		w.watchBacklogs(ctx)
+		crowded := false
 		for id := range w.registry.Backlogged() {
 			mu.Lock()
 			mend := w.mayMend(id)
-			start := !running[id] && len(running) < maxDrains && (mend || w.mayDrain(id))
+			start := !running[id] && (mend || w.mayDrain(id))
+			if start && len(running) >= maxDrains {
+				start, crowded = false, true
+			}
 			if start {
 				running[id] = true
 			}
@@ -90,6 +95,7 @@ func (w *Worker) drainAll(ctx context.Context) error {
 				mu.Unlock()
 			})
 		}
+		w.crowded.Store(crowded)
 	}
 }
 
@@ -112,12 +118,10 @@ func (w *Worker) mayDrain(id string) bool {
 	if !ok {
 		return true
 	}
-	rank, n := w.fleet.rank(id)
-	if share(entry.Subscription.Config.Concurrency, rank, n) == 0 {
-		return false // a worker that is leaving may be using all of the limit
+	if w.part(id, entry.Subscription.Config.Concurrency) == 0 {
+		return false // a worker that is leaving, or has not made room yet, may be using all of the limit
 	}
-	_, closed := w.closed(entry)
-	return !closed && !time.Now().Before(w.gates.of(id).closedUntil())
+	return w.drains(entry) && !time.Now().Before(w.gates.of(id).closedUntil())
 }
 
 // maxHandedBack bounds handedBack, at 2 MB; what it forgets costs a look at the history.
@@ -191,12 +195,16 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 func (w *Worker) drainSlots(id string) int {
 	limit := cap(w.held.slots)
 	if entry, ok := w.registry.Lookup(id); ok {
-		rank, n := w.fleet.rank(id)
-		limit = min(limit, 2*share(entry.Subscription.Config.Concurrency, rank, n))
+		slots := min(limit, 2*w.part(id, entry.Subscription.Config.Concurrency))
+		soon := w.soon(entry)
 		if batches(entry) {
 			most := bounds(entry).MaxEvents // at least what one batch takes
-			limit = min(limit*most, max(most, 2*cap(w.held.slots)))
+			slots = min(slots*most, max(most, 2*cap(w.held.slots)))
+			if soon > 1 { // requests; a probe is one delivery
+				soon = max(soon, min(soon, maxGathered)*most)
+			}
 		}
+		limit = min(slots, soon)
 	}
 	return max(limit, 1)
 }
@@ -215,7 +223,7 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 	if w.handed.take(from) {
 		from.Times = 1
 	}
-	if w.mayDrain(id) {
+	if w.mayDrain(id) || w.aimsElsewhere(id) {
 		err = w.resumeOne(w.sends, turn, m, from, w.held)
 	}
 	if errors.Is(err, errReturned) {
@@ -230,13 +238,14 @@ func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func(
 	defer stop()
 	tick := time.NewTicker(drainIdleLook)
 	defer tick.Stop()
+	began := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
 		}
-		if !w.mayDrain(id) {
+		if !w.mayDrain(id) || w.crowded.Load() && time.Since(began) > drainTurn {
 			return false
 		}
 		look, cancel := context.WithTimeout(ctx, settleTimeout)

@@ -70,7 +70,7 @@ func (w *Worker) gather(ctx, turn context.Context, d *delivery) error {
 	if !ok {
 		return w.settle(ctx, d, verdict, nil)
 	}
-	if reason, closed := w.closed(d.entry); closed {
+	if reason, closed := w.closed(d); closed {
 		return w.settle(ctx, d, w.notNow(d, reason), nil)
 	}
 	room, limit := w.rooms.of(d.Subscription), w.gatherer.limit()
@@ -189,8 +189,8 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 	if plan == nil {
 		return w.settle(ctx, d, ended, nil)
 	}
-	g, verdict := w.admit(turn, d, plan)
-	if g == nil {
+	by, verdict := w.admit(turn, d, plan)
+	if by == nil {
 		if ended.Outcome != "" {
 			verdict = ended
 		}
@@ -199,7 +199,7 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 	b := &batch{lane: d.lane, list: list}
 	members, answered, err := w.fetch(ctx, d, list, suspect)
 	if err != nil {
-		g.giveBack()
+		w.backOut(d, by)
 		return err
 	}
 	for _, m := range members {
@@ -210,15 +210,15 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 		b.members = append(b.members, m)
 	}
 	if answered != nil {
-		g.giveBack()
+		w.backOut(d, by)
 		w.settleAll(ctx, b, deliveredBy(answered))
 		return err
 	}
 	if w.screen(ctx, b); len(b.members) == 0 {
-		g.giveBack()
+		w.backOut(d, by)
 		return err
 	}
-	w.sendAdmitted(ctx, b, g)
+	w.sendAdmitted(ctx, b, by)
 	return err
 }
 

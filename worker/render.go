@@ -110,6 +110,7 @@ func (p *plan) request(id string, u *url.URL, h http.Header, body []byte, now ti
 	values := []string{id, strconv.FormatInt(now.Unix(), 10)}
 	h["Webhook-Id"] = values[0:1:1]
 	h["Webhook-Timestamp"] = values[1:2:2]
+	introduce(h, sub)
 	if p.signer != nil {
 		p.signer.Sign(h, id, now, body)
 	}

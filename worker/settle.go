@@ -28,12 +28,6 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	}
 	// What was sent must be recorded, also when we are told to stop meanwhile. The writers answer within their own time.
 	ctx = context.WithoutCancel(ctx)
-	w.judgeSink(ctx, d, v, attempt)
-	return w.settleOne(ctx, d, v, attempt)
-}
-
-// settleOne is settle without what concerns the sink, which is judged once for all deliveries of a batch.
-func (w *Worker) settleOne(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) error {
 	w.metrics.settled(d, v, attempt)
 	w.report(d, v, attempt)
 	switch v.Outcome {
@@ -169,48 +163,19 @@ func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, c
 
 // judgeSink carries the part of a verdict that is about the sink, not the delivery. It comes before the record: if we
 // die between, the delivery is repeated against a sink that is already held or disabled, and nothing is sent. What the
-// target of a sinkoverride answers says nothing of the sink.
-func (w *Worker) judgeSink(ctx context.Context, d *delivery, v events.Verdict, attempt *events.Attempt) {
+// target of a sinkoverride answers says nothing of the sink: it closes its own gate alone.
+func (w *Worker) judgeSink(ctx context.Context, d *delivery, v *events.Verdict, g *gate) {
+	now := time.Now()
+	if v.HoldFor > 0 {
+		g.close(now.Add(v.HoldFor)) // here at once: telling the fleet takes some milliseconds
+	}
 	if d.override != nil {
 		return
 	}
-	if attempt != nil && !v.Uncounted {
-		w.failures.count(d.Subscription, v.Outcome == events.Delivered)
+	w.failures.tell(ctx, d.entry, tallyOf(v, d.probe, now))
+	if h := w.registry.Health(d.Subscription); h.State == registry.SinkHeld {
+		g.reopen()
 	}
-	var change func(h *registry.Health) bool
-	switch {
-	case v.Disable:
-		change = func(h *registry.Health) bool { return disableSink(h, v.Reason) }
-	case v.HoldFor > 0:
-		until := time.Now().Add(v.HoldFor).UTC()
-		change = func(h *registry.Health) bool { return holdSink(h, until) }
-	default:
-		return
-	}
-	if err := w.registry.SetHealth(ctx, d.Subscription, change); err != nil {
-		w.log.Error().Err(err).Str(fieldSubscription, d.Subscription).Msg("state of the sink not stored")
-	}
-}
-
-func disableSink(h *registry.Health, why events.Reason) bool {
-	if h.State == registry.SinkDisabled {
-		return false
-	}
-	h.State, h.Reason, h.Since, h.Until = registry.SinkDisabled, why, time.Now().UTC(), time.Time{}
-	return true
-}
-
-// holdSink holds a sink until then, unless it is stopped or held longer already.
-func holdSink(h *registry.Health, until time.Time) bool {
-	stopped := h.State == registry.SinkDisabled || h.State == registry.SinkPaused
-	if stopped || h.State == registry.SinkHeld && !h.Until.Before(until) {
-		return false
-	}
-	if h.State != registry.SinkHeld {
-		h.Since = time.Now().UTC()
-	}
-	h.State, h.Reason, h.Until = registry.SinkHeld, events.ReasonThrottled, until
-	return true
 }
 
 func (d *delivery) waiting() *stream.Waiting {

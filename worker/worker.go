@@ -50,6 +50,7 @@ const (
 type Config struct {
 	Concurrency int           // simultaneous sends, worker.concurrency
 	Grace       time.Duration // how long attempts in flight may go on after the end was asked for
+	PublicURL   string        // of the API, for the callbacks of handshakes, api.publicurl; "" = they have none
 }
 
 // DefaultConfig is what API.md 6 says: 512 sends; a stop within 30 s leaves 5 s for what comes after the attempts.
@@ -103,6 +104,7 @@ type Worker struct {
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
 	rooms            *gates // in the gatherer, for each subscription
 	gatherer         *gatherer
+	pacers           *pacers
 	plans            *plans
 	keeper           *keeper
 	settled          *settled
@@ -118,7 +120,9 @@ type Worker struct {
 
 	stop   atomic.Bool
 	loaded atomic.Bool
-	before atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
+
+	crowded atomic.Bool   // sinks wait for their drain
+	before  atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
 }
 
 // New makes a worker. It starts nothing.
@@ -135,11 +139,12 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(), plans: newPlans(),
-		keeper:  newKeeper(deps.Conn),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
+		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
+	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
@@ -183,6 +188,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	supporting.Go(func() error { return w.failures.run(support) })
 	supporting.Go(func() error { return w.cancels.run(support) })
 	supporting.Go(func() error { return w.fleet.run(support, ctx) })
+	w.fleet.parts.await(ctx)
 
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner
@@ -191,6 +197,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.drainAll(inner) })
 	delivering.Go(func() error { return w.gatherer.run(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
+	delivering.Go(func() error { return newAsker(w).run(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
 	w.loaded.Store(true)
 	delivering.Go(func() error {
@@ -344,6 +351,7 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 				w.gates.forget(id)
 				w.forgetToken(ctx, id)
 				w.rooms.forget(id)
+				w.pacers.forget(id)
 				w.plans.forget(id)
 			}
 		}

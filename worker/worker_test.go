@@ -231,13 +231,20 @@ func TestHeldSinkDrainsByItself(t *testing.T) {
 }
 
 // BenchmarkDeliver drains a backlog to a sink in the same process.
-func BenchmarkDeliver(b *testing.B) {
+func BenchmarkDeliver(b *testing.B) { benchmarkDeliver(b, `{"concurrency":64}`) }
+
+// BenchmarkDeliverPaced is BenchmarkDeliver with a rate that is never reached: what it costs to keep one.
+func BenchmarkDeliverPaced(b *testing.B) {
+	benchmarkDeliver(b, `{"concurrency":64,"rate":{"permit":1000000,"per":"1s"}}`)
+}
+
+func benchmarkDeliver(b *testing.B, config string) {
 	f := setup(b)
 	var got atomic.Int64
 	f.subscribe("bench", sink(b, func(w http.ResponseWriter, r *http.Request) {
 		got.Add(1)
 		w.WriteHeader(http.StatusNoContent)
-	}), `{"concurrency":64}`)
+	}), config)
 	for n := 0; n < b.N; n += 500 {
 		var batch []*nats.Msg
 		for i := n; i < min(n+500, b.N); i++ {

@@ -114,7 +114,7 @@ func (s *benchStage) subscribe(ctx context.Context, n int, same bool, want bench
 		if same {
 			typ = s.typ(0)
 		}
-		config := map[string]any{}
+		config := map[string]any{"breaker": map[string]any{"failures": 0}} // what fails is meant to
 		if want.Concurrency > 0 {
 			config["concurrency"] = want.Concurrency
 		}

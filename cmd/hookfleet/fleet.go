@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -287,7 +288,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
-	cfg.Concurrency = f.cfg.Worker.Concurrency
+	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
@@ -381,9 +382,13 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 // sinkPolicy is which sinks and filters may be registered: what the egress would refuse is refused early, and what would
 // fail for every event.
 func (f *fleet) sinkPolicy() events.SinkPolicy {
-	return events.SinkPolicy{
+	policy := events.SinkPolicy{
 		PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied, WrongFilter: filter.Wrong,
 	}
+	if u, err := url.Parse(f.cfg.API.PublicURL); err == nil {
+		policy.Origin = u.Hostname()
+	}
+	return policy
 }
 
 // ingestCodes are the answers to what ingest refuses.

@@ -20,10 +20,11 @@ type SinkState string
 
 // The states of a sink (API.md 3, status).
 const (
-	SinkActive   SinkState = "active"
-	SinkHeld     SinkState = "held"
-	SinkPaused   SinkState = "paused"
-	SinkDisabled SinkState = "disabled"
+	SinkActive     SinkState = "active"
+	SinkHeld       SinkState = "held"
+	SinkPaused     SinkState = "paused"
+	SinkDisabled   SinkState = "disabled"
+	SinkUnverified SinkState = "unverified" // never stored: it follows from what is known of the handshake
 )
 
 // Health is the state of one subscription's sink. What is absent is an active sink.
@@ -31,10 +32,25 @@ type Health struct {
 	State               SinkState     `json:"state"`
 	Reason              events.Reason `json:"reason,omitempty"`
 	Since               time.Time     `json:"since,omitzero"`
-	Until               time.Time     `json:"until,omitzero"` // held: when it is released
-	ConsecutiveFailures int           `json:"consecutivefailures,omitempty"`
-	Backlog             bool          `json:"backlog,omitempty"` // HELD has deliveries of it
+	Until               time.Time     `json:"until,omitzero"`                // held: when it is released; by the breaker: when a probe is due
+	ConsecutiveFailures int           `json:"consecutivefailures,omitempty"` // attempts of any kind
+	RetryableFailures   int           `json:"retryablefailures,omitempty"`   // consecutive ones, which the breaker counts
+	Backlog             bool          `json:"backlog,omitempty"`             // HELD has deliveries of it
+	Consent             *Consent      `json:"consent,omitempty"`             // nil = it was not asked
 }
+
+// Reset makes the sink active from now on: what is known of its failures is forgotten, not that HELD has something. One
+// that was gone must consent again to what it is sent (AP-9).
+func (h *Health) Reset(now time.Time) {
+	consent := h.Consent
+	if h.State == SinkDisabled {
+		consent = nil
+	}
+	*h = Health{State: SinkActive, Since: now.UTC(), Backlog: h.Backlog, Consent: consent}
+}
+
+// Broken reports whether the breaker holds the sink.
+func (h *Health) Broken() bool { return h.State == SinkHeld && h.Reason == events.ReasonBreaker }
 
 // storedHealth is a Health and the revision it has in the bucket.
 type storedHealth struct {

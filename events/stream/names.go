@@ -19,6 +19,7 @@ const (
 const (
 	BucketSubscriptions = "hookfleet_subscriptions" // key: subscription id
 	BucketSinks         = "hookfleet_sinks"         // key: subscription id; the health of its sink
+	BucketPaces         = "hookfleet_paces"         // key: subscription id; how far its rate is used up, while that matters
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire

@@ -16,24 +16,28 @@ type Sender struct {
 	Proxy     string       `json:"proxy,omitempty"` // its URL without credentials; "" = none
 }
 
-// heartbeat is what a worker says of itself in BucketWorkers.
-type heartbeat struct {
+// Heartbeat is what a worker says of itself in BucketWorkers.
+type Heartbeat struct {
 	At      time.Time `json:"at"`
 	Sender  Sender    `json:"sender"`
-	Leaving bool      `json:"leaving,omitempty"` // it takes nothing new
+	Leaving bool      `json:"leaving,omitempty"` // it takes nothing new: it owns no sink, and has its part of the limits until it is gone
+	Knows   []string  `json:"knows,omitempty"`   // workers that it has made room for within the limits
+	Over    []string  `json:"over,omitempty"`    // but not yet at these subscriptions' sinks: more is in flight there than its part is now
 }
 
-// Leaves reports whether a heartbeat says that its worker is leaving.
-func Leaves(text []byte) bool {
-	var beat heartbeat
-	return json.Unmarshal(text, &beat) == nil && beat.Leaving
+// ReadHeartbeat reads the text of a heartbeat. Of what it cannot read, another release's, it knows that there is a worker.
+func ReadHeartbeat(text []byte) (h Heartbeat) {
+	if json.Unmarshal(text, &h) != nil {
+		return Heartbeat{}
+	}
+	return h
 }
 
-// Heartbeat is the text of a heartbeat.
-func Heartbeat(at time.Time, s Sender, leaving bool) []byte {
-	text, err := json.Marshal(heartbeat{at.UTC(), s, leaving})
+// Text is what is stored of a heartbeat.
+func (h Heartbeat) Text() []byte {
+	text, err := json.Marshal(h)
 	if err != nil {
-		panic(fmt.Sprintf("stream: heartbeat: %v", err)) // times, addresses and a string
+		panic(fmt.Sprintf("stream: heartbeat: %v", err)) // times, addresses and strings
 	}
 	return text
 }
@@ -58,7 +62,7 @@ func Senders(ctx context.Context, js jetstream.JetStream) ([]Sender, error) {
 			if entry == nil {
 				return all, nil
 			}
-			var beat heartbeat
+			var beat Heartbeat
 			if json.Unmarshal(entry.Value(), &beat) == nil {
 				all = append(all, beat.Sender)
 			}

@@ -1,0 +1,47 @@
+package worker
+
+import (
+	"math"
+	"time"
+
+	"github.com/hookfleet/hookfleet/events/registry"
+)
+
+// paceDrainAhead is how long before a sink's next permit its drain begins. What is drained reserves all of the time that it
+// waits for, and the drain must not end for that.
+const paceDrainAhead = paceDrainWait + time.Second
+
+// drains reports whether a sink's held deliveries may go: sent, one as the breaker's probe, or given up. Those of a sink
+// that is used up for now stay where they are until shortly before its next permit.
+func (w *Worker) drains(e *registry.Entry) bool {
+	h, now := w.registry.Health(e.Subscription.ID), time.Now()
+	if e.GivesUp(&h) {
+		return true
+	}
+	if door, _ := e.Door(&h, now); door == registry.Shut {
+		return false
+	}
+	at := w.pace(e)
+	return at.interval == 0 || !w.pacers.of(e.Subscription.ID).next(at, now).After(now.Add(paceDrainAhead))
+}
+
+// soon is how many of a sink's held deliveries there is something to do for soon: one when the breaker waits for its
+// probe, and no more than its rate lets go while they wait.
+func (w *Worker) soon(e *registry.Entry) int {
+	h := w.registry.Health(e.Subscription.ID)
+	if door, _ := e.Door(&h, time.Now()); door == registry.Ajar {
+		return 1
+	}
+	at := w.pace(e)
+	if at.interval == 0 || e.GivesUp(&h) {
+		return math.MaxInt
+	}
+	return at.burst + int(paceDrainWait/at.interval) + 1
+}
+
+// aimsElsewhere reports whether held deliveries of a subscription that are in hand may have sinks of their own, which a
+// hold of the subscription's does not concern.
+func (w *Worker) aimsElsewhere(id string) bool {
+	e, ok := w.registry.Lookup(id)
+	return ok && e.Subscription.SinkOverride != "" && w.fleet.owns(id)
+}
