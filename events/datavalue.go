@@ -63,7 +63,7 @@ const manyChildren = 32
 // read makes the tree of a text that was checked when the event came in.
 func (t *tree) read(text []byte) {
 	// Usual JSON has a value or name every eight bytes or more.
-	r := treeMaker{tree: t, scanner: scanner{text: text}}
+	r := treeMaker{tree: t, scanner: scanner{text: text}, open: make([]uint32, 0, 2*manyChildren)}
 	t.text, t.nodes = text, make([]node, 0, len(text)/8+8)
 	r.value(skipSpace(text, 0))
 }

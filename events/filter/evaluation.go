@@ -5,6 +5,8 @@ import "github.com/hookfleet/hookfleet/events"
 // Evaluation is one event that filters are evaluated for. It remembers what the expressions said: what a thousand
 // subscriptions ask is answered once. It is for one goroutine at a time.
 type Evaluation struct {
+	Quiet bool // failures are not counted: the event was evaluated before, and is only looked up
+
 	event   *events.Event
 	cel     celInput
 	sql     sqlContext
@@ -53,7 +55,7 @@ func (c *Cache) judge(p *program, ev *Evaluation) events.Truth {
 		t = c.eval(p, ev)
 		ev.remember(p, t)
 	}
-	if t == events.Failed {
+	if t == events.Failed && !ev.Quiet {
 		c.failures[index(p.language)].Add(1)
 	}
 	return t

@@ -112,6 +112,11 @@ func TestFailuresAreCounted(t *testing.T) {
 			t.Errorf("%+v is %v", f, got)
 		}
 	}
+	quiet := NewEvaluation(small(t, `{"a":1}`))
+	quiet.Quiet = true
+	if got := c.Set([]events.Filter{{CEL: "data.b == 1"}}).Judge(quiet); got != events.Failed {
+		t.Errorf("quietly it is %v", got)
+	}
 	for l, want := range map[events.Language]uint64{events.LanguageCEL: 4, events.LanguageSQL: 2, events.LanguageMatch: 0} {
 		if got := c.Failures(l); got != want {
 			t.Errorf("%d failures of %s, want %d", got, l, want)

@@ -208,19 +208,19 @@ func (r *rule) match() Match {
 	return m
 }
 
-// matches evaluates the filters that are open.
-func (s *search) matches(log zerolog.Logger) []Match {
+// matches evaluates the filters that are open. When it is quiet, those that fail are neither counted nor logged.
+func (s *search) matches(quiet bool, log zerolog.Logger) []Match {
 	if len(s.open) == 0 {
 		return s.found
 	}
 	evaluation := filter.NewEvaluation(s.event)
+	evaluation.Quiet = quiet
 	for _, r := range s.open {
-		switch r.filters.Judge(evaluation) {
-		case events.True:
+		switch truth := r.filters.Judge(evaluation); {
+		case truth == events.True:
 			s.found = append(s.found, r.match())
-		case events.Failed:
+		case truth == events.Failed && !quiet:
 			log.Debug().Str("subscription", r.item.id).Uint64("sequence", s.sequence).Msg("a filter failed, and counts as false")
-		case events.False:
 		}
 	}
 	return s.found

@@ -213,7 +213,7 @@ func mark(gone bool) string {
 
 func matching(x *index, e *events.Event, sequence uint64, dst []Match) []Match {
 	s := x.find(e, sequence, dst)
-	return s.matches(zerolog.Nop())
+	return s.matches(false, zerolog.Nop())
 }
 
 func byIndex(x *index, e *events.Event, sequence uint64) (found []string) {
