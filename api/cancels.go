@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +19,7 @@ const (
 	cancelTries    = 3                      // looks at a delivery that moves meanwhile
 	sweepInterval  = 500 * time.Millisecond // how soon a cancel follows an attempt that was in flight
 	cancelLife     = time.Hour              // as long as the workers are told; no attempt takes longer
+	tellTime       = 2 * time.Second        // by then every worker knows
 	cancelBudget   = 10 * time.Second       // of a DELETE for what waits; the rest is cancelled after its answer
 	maxOutstanding = 10_000                 // cancels in flight that one process follows; more are refused for now
 )
@@ -66,21 +66,21 @@ func (c *cancels) doneSubscription(id string) {
 	delete(c.subscriptions, id)
 }
 
-// outstanding returns what is left, and forgets what is too old.
-func (c *cancels) outstanding(now time.Time) (deliveries, subscriptions []string) {
+// outstanding returns what is left, deliveries with whether every worker knows, and forgets what is too old.
+func (c *cancels) outstanding(now time.Time) (deliveries map[string]bool, subscriptions []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	deliveries = make(map[string]bool, len(c.deliveries))
 	for id, until := range c.deliveries {
 		if now.After(until) {
 			delete(c.deliveries, id)
 		} else {
-			deliveries = append(deliveries, id)
+			deliveries[id] = now.Add(cancelLife).Sub(until) > tellTime
 		}
 	}
 	for id := range c.subscriptions {
 		subscriptions = append(subscriptions, id)
 	}
-	slices.Sort(deliveries)
 	return deliveries, subscriptions
 }
 
@@ -103,7 +103,7 @@ func (a *API) cancelDelivery(c *call) error {
 	if err := a.tellWorkers(c.r.Context(), id); err != nil {
 		return err
 	}
-	ended, err := a.endCancelled(c.r.Context(), f.Record)
+	ended, err := a.endCancelled(c.r.Context(), f.Record, false)
 	if err != nil {
 		return err
 	}
@@ -124,8 +124,10 @@ func (a *API) tellWorkers(ctx context.Context, id string) error {
 }
 
 // endCancelled takes a delivery out of where it waits and records its end, which it returns. nil says that it is in a
-// worker's hands, or about to be. It is removed before it is recorded: once it is removed it has surely not fired.
-func (a *API) endCancelled(ctx context.Context, r *events.Record) (*events.Record, error) {
+// worker's hands, or about to be. It is removed before it is recorded: once it is removed it has surely not fired. What is
+// held behind an open gate may be in hand at any time; when the workers are told, it is taken if it is not now, because
+// it may wait for days for its sink's rate.
+func (a *API) endCancelled(ctx context.Context, r *events.Record, told bool) (*events.Record, error) {
 	for range cancelTries {
 		p, ok, err := a.waiting.Find(ctx, r.Subscription, r.ID)
 		switch {
@@ -133,8 +135,15 @@ func (a *API) endCancelled(ctx context.Context, r *events.Record) (*events.Recor
 			return nil, err
 		case !ok:
 			return a.endLost(ctx, r.ID)
-		case p.Place == stream.PlaceDue, p.Place == stream.PlaceHeld && a.checkOpen(r.Subscription) == nil:
+		case p.Place == stream.PlaceDue:
 			return nil, nil
+		case p.Place == stream.PlaceHeld && a.checkOpen(r.Subscription) == nil:
+			if !told {
+				return nil, nil
+			}
+			if drained, err := a.waiting.Drained(ctx, p); drained || err != nil {
+				return nil, err
+			}
 		}
 		removed, err := a.waiting.Remove(ctx, p)
 		if err != nil {
@@ -245,8 +254,8 @@ func (a *API) sweep(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			deliveries, subscriptions := a.cancels.outstanding(now)
-			for _, id := range deliveries {
-				a.sweepDelivery(ctx, id)
+			for id, told := range deliveries {
+				a.sweepDelivery(ctx, id, told)
 			}
 			for _, id := range subscriptions {
 				a.sweepSubscription(ctx, id)
@@ -270,7 +279,8 @@ func (a *API) resumeCancels(ctx context.Context) error {
 	return nil
 }
 
-func (a *API) sweepDelivery(ctx context.Context, id string) {
+// sweepDelivery brings one cancel to its end; told says that every worker knows of it.
+func (a *API) sweepDelivery(ctx context.Context, id string, told bool) {
 	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
 	defer cancel()
 	_, subscription, _, ok := events.ParseDeliveryID(id)
@@ -278,7 +288,7 @@ func (a *API) sweepDelivery(ctx context.Context, id string) {
 		a.cancels.done(id)
 		return
 	}
-	ended, err := a.endCancelled(ctx, &events.Record{Delivery: events.Delivery{ID: id, Subscription: subscription}})
+	ended, err := a.endCancelled(ctx, &events.Record{Delivery: events.Delivery{ID: id, Subscription: subscription}}, told)
 	if err != nil {
 		a.sampled.Warn().Err(err).Str("delivery", id).Msg("cancel not carried out yet")
 		return

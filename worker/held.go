@@ -159,7 +159,7 @@ func (h *handedBack) take(from delivered) bool {
 // are in flight, which stay theirs, and a dead one's come again after their AckWait. Removing it would silently lose
 // the acks that are still to come. The broker does when it is used no more: no pull, no ack and no word of the keeper's.
 func (w *Worker) drain(ctx context.Context, id string) error {
-	consumer, slots := "held-"+id, w.drainSlots(id)
+	consumer, slots := stream.HeldConsumer(id), w.drainSlots(id)
 	_, err := w.js.CreateOrUpdateConsumer(ctx, stream.HeldName, jetstream.ConsumerConfig{
 		Name: consumer, FilterSubject: stream.SubjectHeld + id + ".>", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: slots, InactiveThreshold: drainInactivity,

@@ -110,6 +110,9 @@ func HeldSubject(subscription, delivery string) string {
 	return SubjectHeld + subscription + "." + delivery
 }
 
+// HeldConsumer is the consumer that drains a sink's held queue.
+func HeldConsumer(subscription string) string { return "held-" + subscription }
+
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {
 	return SubjectDead + tenant + "." + subscription + "." + delivery

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -127,10 +128,15 @@ func testRateWaiting(t *testing.T, s *fleettest.Server) {
 		}
 		return held == 38, held
 	})
+	// Cancelling does not wait for the rate.
+	cancelled := fleettest.List[fleettest.Delivery](t, f.client, "/v1/deliveries?state=held&limit=100&subscription="+f.name)[7]
+	f.do(http.StatusAccepted, http.MethodPost, "/v1/deliveries/"+cancelled.ID+"/cancel")
+	f.client.AwaitDelivery(t, cancelled.Event.Sequence, "cancelled")
+	rs = slices.DeleteFunc(rs, func(r fleettest.Receipt) bool { return r.Sequence == cancelled.Event.Sequence })
 	// A rate that is lifted holds nobody any more.
 	f.subscribe("")
 	f.awaitAll(rs, "delivered")
-	f.once(40)
+	f.once(39)
 }
 
 // testConcurrency: the limit is kept, and used.
