@@ -78,6 +78,7 @@ func benchScenarios() []benchScenario {
 		{"storm", "100,000 retries due at one instant", true, (*bench).storm},
 		{"kill", "SIGKILL with requests in flight, and a start", true, (*bench).kill},
 		{"idle", "memory and CPU of a fleet that has nothing to do", true, (*bench).idle},
+		{"features", "what modes, signatures, filters and credentials cost, each by itself in this process", false, (*bench).features},
 	}
 }
 
