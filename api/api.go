@@ -131,7 +131,7 @@ func (a *API) table() []route {
 // those that are gone since included, whose deliveries a worker is about to cancel. It is as new as the last Fresh, which each call makes that asks.
 func (a *API) match(_ context.Context, e *events.Event, sequence uint64) ([]string, error) {
 	var ids []string
-	for _, m := range a.deps.Registry.Match(e, sequence, nil) {
+	for _, m := range a.deps.Registry.Matched(e, sequence, nil) {
 		ids = append(ids, m.ID)
 	}
 	return ids, nil

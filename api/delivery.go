@@ -42,6 +42,7 @@ type attemptView struct {
 	URL        string           `json:"url" doc:"query secrets are masked"`
 	Response   *events.Response `json:"response,omitempty" doc:"at most 4 KiB of the body are kept"`
 	NextAt     Time             `json:"nextat,omitzero"`
+	WebhookID  string           `json:"webhookid,omitempty" doc:"in content mode batch: that of the batch, which all its deliveries show"`
 }
 
 // viewRecord is a delivery as its newest record has it.
@@ -64,7 +65,7 @@ func viewDelivery(d *events.Delivery, state events.State) deliveryView {
 func viewAttempt(a *events.Attempt) attemptView {
 	return attemptView{
 		Number: a.Number, At: Time(a.At), DurationMS: a.DurationMS, Outcome: a.Outcome, Reason: a.Reason, Status: a.Status,
-		URL: a.URL, Response: a.Response, NextAt: Time(a.NextAt),
+		URL: a.URL, Response: a.Response, NextAt: Time(a.NextAt), WebhookID: a.WebhookID,
 	}
 }
 

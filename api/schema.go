@@ -38,6 +38,12 @@ var leaves = map[reflect.Type]func() map[string]any{
 	typeOf[events.Duration](): func() map[string]any {
 		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d"}
 	},
+	typeOf[events.StatusPattern](): func() map[string]any {
+		return map[string]any{
+			"type": []any{"string", "integer"}, "pattern": `^([1-5][0-9]{2}(-[1-5][0-9]{2})?|[1-5]xx|\*)$`, "minimum": 100, "maximum": 599,
+			"examples": []any{"409", "3xx", "500-504", "*"},
+		}
+	},
 	typeOf[secret.Text](): func() map[string]any {
 		return map[string]any{"type": "string", "description": "shown in full only in the answer that made it up; else •••• with the last 4 characters from 16 up, which a PUT may send back to keep it"}
 	},

@@ -65,7 +65,7 @@ func (a *API) subscriptionRoutes() []route {
 		{
 			method: "POST", path: "/v1/subscriptions/{id}/rotate-secret", id: "rotateSecret", tag: "subscriptions", roles: managers,
 			summary: "Replace the secret that requests are signed with", text: rotateText, headers: []string{"If-Match"},
-			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned}, conflicts...), handle: a.rotateSecret,
+			body: rotation, codes: append([]Code{CodeInvalidSubscription, CodeUnsigned, CodeSecretsLocked}, conflicts...), handle: a.rotateSecret,
 			answers: []answer{{status: 200, text: "the subscription, with the secret that was made up for it", value: one.value, headers: one.headers}},
 		},
 		{
@@ -105,12 +105,19 @@ type sinkStatus struct {
 type subscriptionView struct {
 	*events.Subscription
 	ProtocolSettings protocolSettingsView `json:"protocolsettings"`
+	SinkCredential   *credentialView      `json:"sinkcredential,omitempty"`
 	Status           sinkStatus           `json:"status" access:"readonly"`
 }
 
 type protocolSettingsView struct {
 	*events.ProtocolSettings
 	Signing *signingView `json:"signing,omitempty"`
+}
+
+// credentialView is a credential in an answer. Its secrets mask themselves.
+type credentialView struct {
+	*events.Credential
+	AccessTokenExpiresUTC Time `json:"accesstokenexpiresutc,omitzero"`
 }
 
 // view is the subscription as it is answered; shown says that a secret made up just now is shown.
@@ -120,6 +127,9 @@ func (a *API) view(ctx context.Context, e *registry.Entry, shown bool, pending m
 	v := subscriptionView{Subscription: s, ProtocolSettings: protocolSettingsView{ProtocolSettings: &s.ProtocolSettings}}
 	if sg := s.ProtocolSettings.Signing; sg != nil {
 		v.ProtocolSettings.Signing = viewSigning(sg, shown && e.SecretMade, time.Now())
+	}
+	if c := s.SinkCredential; c != nil {
+		v.SinkCredential = &credentialView{c, Time(c.AccessTokenExpiresUTC)}
 	}
 	waiting, err := a.countWaiting(ctx, e, pending)
 	if err != nil {
@@ -142,6 +152,9 @@ func statusOf(e *registry.Entry, h registry.Health, now time.Time) sinkStatus {
 		st.State, st.Reason, st.Since = registry.SinkPaused, events.ReasonPaused, Time(e.UpdatedAt)
 	case e.Locked != nil:
 		st.State, st.Reason, st.Since = registry.SinkHeld, events.ReasonCredential, Time(e.UpdatedAt)
+	case door != registry.Open && reason == events.ReasonCredential && e.Subscription.SinkCredential.Expired(now):
+		st.State, st.Reason = registry.SinkHeld, reason
+		st.Since = Time(e.Subscription.SinkCredential.AccessTokenExpiresUTC)
 	case reason == events.ReasonUnverified:
 		c := e.Consent(&h)
 		st.State, st.Reason, st.Since = registry.SinkUnverified, c.Reason, Time(cmp.Or(c.Since, e.UpdatedAt))
@@ -223,13 +236,16 @@ func (a *API) getSubscription(c *call) error {
 	return a.answerEntry(c, http.StatusOK, e)
 }
 
+// decoder is events.DecodeSubscription or events.DecodeNewSubscription.
+type decoder func(text []byte, tenant string, policy events.SinkPolicy) (*events.Subscription, error)
+
 // decodeSubscription reads the body. A caller of one tenant makes subscriptions of that tenant only.
-func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
+func (a *API) decodeSubscription(c *call, decode decoder) (*events.Subscription, error) {
 	text, err := c.body()
 	if err != nil {
 		return nil, err
 	}
-	s, err := events.DecodeSubscription(text, c.tenant(), a.deps.Sinks)
+	s, err := decode(text, c.tenant(), a.deps.Sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +256,7 @@ func (a *API) decodeSubscription(c *call) (*events.Subscription, error) {
 }
 
 func (a *API) createSubscription(c *call) error {
-	s, err := a.decodeSubscription(c)
+	s, err := a.decodeSubscription(c, events.DecodeNewSubscription)
 	if err != nil {
 		return err
 	}
@@ -257,7 +273,7 @@ func (a *API) putSubscription(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.decodeSubscription(c)
+	s, err := a.decodeSubscription(c, events.DecodeSubscription)
 	if err != nil {
 		return err
 	}
@@ -285,7 +301,8 @@ func (a *API) putSubscription(c *call) error {
 		case registry.SinkPaused, registry.SinkDisabled:
 			return true
 		case registry.SinkHeld:
-			return old == nil || old.Subscription.Sink != s.Sink || h.Broken() && s.Config.Breaker.Failures == 0
+			// What the old sink said is not the new one's, and what a token server refused may be mended.
+			return old == nil || old.Subscription.Sink != s.Sink || h.Reason == events.ReasonCredential || h.Broken() && s.Config.Breaker.Failures == 0
 		default: // what the old sink said is not the new one's
 			return old != nil && (old.Subscription.Paused && !s.Paused || old.Subscription.Sink != s.Sink && h.ConsecutiveFailures > 0)
 		}

@@ -1,6 +1,10 @@
 package events
 
-import "strconv"
+import (
+	"errors"
+	"slices"
+	"strconv"
+)
 
 // MaxSubscriptionBytes bounds the JSON of a subscription. 64 filters of 4 KiB are half of it; the store takes messages of
 // 1 MiB, and a record holds earlier versions too.
@@ -21,6 +25,16 @@ const (
 // The error is always an *Invalid: Status 400 with code invalid_json for what cannot be parsed, 413 with code too_large,
 // 422 with code invalid_subscription and all faults at once otherwise.
 func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscription, error) {
+	return decodeSubscription(text, tenant, policy, false)
+}
+
+// DecodeNewSubscription is DecodeSubscription for one that replaces none. The secrets that it must bring are among the
+// faults.
+func DecodeNewSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscription, error) {
+	return decodeSubscription(text, tenant, policy, true)
+}
+
+func decodeSubscription(text []byte, tenant string, policy SinkPolicy, brandNew bool) (*Subscription, error) {
 	if len(text) > MaxSubscriptionBytes {
 		return nil, &Invalid{Status: 413, Code: "too_large", Faults: []Fault{
 			{Detail: "is larger than " + strconv.Itoa(MaxSubscriptionBytes) + " bytes"},
@@ -30,12 +44,16 @@ func DecodeSubscription(text []byte, tenant string, policy SinkPolicy) (*Subscri
 	if err != nil {
 		return nil, err
 	}
-	d := subscriptionReader{s: defaultSubscription(tenant)}
+	d := subscriptionReader{s: defaultSubscription(tenant), sinks: policy}
 	d.subscription(root)
 	d.checkSink(policy)
 	d.checkHandshake(policy)
 	d.checkRequest()
+	d.checkBatch()
 	d.checkSigning()
+	if brandNew {
+		d.needSecrets()
+	}
 	if d.faults != nil {
 		return nil, &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: d.faults}
 	}
@@ -56,7 +74,8 @@ func defaultSubscription(tenant string) *Subscription {
 // subscriptionReader knows where in the document what is.
 type subscriptionReader struct {
 	document
-	s *Subscription
+	s     *Subscription
+	sinks SinkPolicy
 }
 
 func (d *subscriptionReader) subscription(v *jsonValue) {
@@ -79,6 +98,19 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 	})
 }
 
+// needSecrets faults the secrets that are missing, unless they are faulted already.
+func (d *subscriptionReader) needSecrets() {
+	invalid, ok := errors.AsType[*Invalid](d.s.KeepSecrets(nil))
+	if !ok {
+		return
+	}
+	for _, f := range invalid.Faults {
+		if !slices.ContainsFunc(d.faults, func(have Fault) bool { return have.Pointer == f.Pointer }) {
+			d.fault(f.Pointer, "%s", f.Detail)
+		}
+	}
+}
+
 func (d *subscriptionReader) checkSink(policy SinkPolicy) {
 	if d.s.Sink == "" {
 		if d.s.SinkOverride == "" {
@@ -89,15 +121,6 @@ func (d *subscriptionReader) checkSink(policy SinkPolicy) {
 	for _, why := range policy.Refuses(d.s.Sink) {
 		d.fault("/sink", "%s", why)
 	}
-}
-
-// contentMode takes the modes that this release has.
-func (d *subscriptionReader) contentMode(v *jsonValue, at string) {
-	if v.kind == jsonString && v.text == "batch" {
-		d.fault(at, "batch is not supported yet")
-		return
-	}
-	d.oneOf(&d.s.ProtocolSettings.ContentMode, ModeStructured, ModeBinary, ModeData, ModeTemplate)(v, at)
 }
 
 func (d *subscriptionReader) types(v *jsonValue, at string) {
@@ -112,35 +135,19 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 	p := &d.s.ProtocolSettings
 	d.object(v, at, map[string]reader{
 		"method":      d.oneOf(&p.Method, MethodPost, MethodPut, MethodPatch, MethodGet),
-		"contentmode": d.contentMode,
+		"contentmode": d.oneOf(&p.ContentMode, ModeStructured, ModeBinary, ModeBatch, ModeData, ModeTemplate),
+		"batch":       d.batch,
 		"headers":     d.headers,
 		"omit":        d.omit,
 		"body":        d.body,
 		"contenttype": d.text(&p.ContentType, wrongContentType),
 		"signing":     d.signing,
-		"batch":       d.later,
 		"handshake":   d.handshake,
 		"tls":         d.tls,
 		"proxy":       d.proxy,
 	})
+	d.finishBatch(v, at)
 }
-
-// credential takes NONE, which is what is when there is none. Of another type only the type is faulted: its members are
-// right, this release just does not have them.
-func (d *subscriptionReader) credential(v *jsonValue, at string) {
-	kind := v.member("credentialtype")
-	switch {
-	case v.kind == jsonObject && kind == nil:
-		d.fault(at+"/credentialtype", "is required")
-	case kind != nil && kind.kind == jsonString && kind.text != "NONE":
-		d.word(new(string), "NONE", credentialTypes...)(kind, at+"/credentialtype")
-	default:
-		d.object(v, at, map[string]reader{"credentialtype": d.word(new(string), "NONE")})
-	}
-}
-
-// credentialTypes are those of API.md 3.3 that this release does not have.
-var credentialTypes = []string{"APIKEY", "PLAIN", "BEARER", "ACCESSTOKEN", "TOKENSERVER"}
 
 func (d *subscriptionReader) config(v *jsonValue, at string) {
 	c := &d.s.Config
@@ -148,7 +155,7 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.later, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
+		"responses":   d.responses, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
 		"rate": d.rate, "pause": d.pause, "breaker": d.breaker,
 	})
 }

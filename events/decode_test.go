@@ -181,19 +181,36 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"source":"a\u0007"`:   "/source",
 		`"types":"order"`:      "/types",
 		`"types":["a","",5,"*","a.*.b","a*",".*","a.*"]`: "/types/1 /types/2 /types/3 /types/4 /types/5 /types/6",
-		`"protocol":"MQTT"`:   "/protocol",
-		`"protocol":"http"`:   "/protocol",
-		`"sinkcredential":{}`: "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"APIKEY","value":"x"}`:                     "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"none"}`:                                   "/sinkcredential/credentialtype",
-		`"sinkcredential":{"credentialtype":"NONE","x":1}`:                             "/sinkcredential/x",
-		`"sinkcredential":"NONE"`:                                                      "/sinkcredential",
-		`"protocolsettings":{"contentmode":"batch","batch":{}}`:                        "/protocolsettings/contentmode /protocolsettings/batch",
+		`"protocol":"MQTT"`:                                "/protocol",
+		`"protocol":"http"`:                                "/protocol",
+		`"sinkcredential":{}`:                              "/sinkcredential/credentialtype",
+		`"sinkcredential":{"credentialtype":"none"}`:       "/sinkcredential/credentialtype",
+		`"sinkcredential":{"credentialtype":"NONE","x":1}`: "/sinkcredential/x",
+		`"sinkcredential":"NONE"`:                          "/sinkcredential",
+		`"protocolsettings":{"contentmode":"batch","headers":{"x":"${type} ${now}","y":"${webhookid}"}},"sinkoverride":"url"`: "" +
+			"/sinkoverride /protocolsettings/headers/x",
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"responses":[],"ordering":{},"schedule":{},"lifecycle":{}}`: "/config/responses " +
-			"/config/ordering /config/schedule /config/lifecycle",
+		`"config":{"ordering":{},"schedule":{},"lifecycle":{}}`:                        "/config/ordering /config/schedule /config/lifecycle",
+		`"protocolsettings":{"contentmode":"batches","batch":[]}`:                      "/protocolsettings/contentmode /protocolsettings/batch",
+		`"protocolsettings":{"contentmode":"batch","method":"GET","batch":{"maxevents":0,"maxbytes":1048577,"linger":"301s","max":1}}`: "" +
+			"/protocolsettings/batch/maxevents /protocolsettings/batch/maxbytes /protocolsettings/batch/linger " +
+			"/protocolsettings/batch/max /protocolsettings/method /sink",
+		`"protocolsettings":{"contentmode":"batch","batch":{"maxevents":1001,"maxbytes":1.5,"linger":1}}`: "/protocolsettings/batch/maxevents " +
+			"/protocolsettings/batch/maxbytes /protocolsettings/batch/linger",
+		`"config":{"responses":{}}`: "/config/responses",
+		`"config":{"responses":[7,null,{},{"status":"5xx"},{"action":"ack"}]}`: "/config/responses/0 /config/responses/1 " +
+			"/config/responses/2/status /config/responses/2/action /config/responses/3/action /config/responses/4/status",
+		`"config":{"responses":[{"status":99,"action":"ack"},{"status":"600","action":"ack"},{"status":"504-500","action":"ack"},` +
+			`{"status":"6xx","action":"ack"},{"status":"4XX","action":"ack"},{"status":"","action":"ack"},{"status":"40","action":"ack"},` +
+			`{"status":409.0,"action":"ack"},{"status":["409"],"action":"ack"},{"status":"5xx-6xx","action":"ack"},{"status":"**","action":"ack"}]}`: "" +
+			"/config/responses/0/status /config/responses/1/status /config/responses/2/status /config/responses/3/status " +
+			"/config/responses/4/status /config/responses/5/status /config/responses/6/status /config/responses/7/status " +
+			"/config/responses/8/status /config/responses/9/status /config/responses/10/status",
+		`"config":{"responses":[{"status":"409","action":"Retry"},{"status":"409","action":"ack","every":"1s"},` +
+			`{"status":"409","action":"retry","every":"1ms"},{"status":"409","action":"retry","every":30},{"status":"409","action":"retry","x":1}]}`: "" +
+			"/config/responses/0/action /config/responses/1/every /config/responses/2/every /config/responses/3/every /config/responses/4/x",
 		`"config":{"timeout":"99ms","concurrency":501}`: "/config/timeout /config/concurrency",
 		`"config":{"timeout":"301s","concurrency":0}`:   "/config/timeout /config/concurrency",
 		`"config":{"timeout":15,"concurrency":1.5}`:     "/config/timeout /config/concurrency",
@@ -209,7 +226,7 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"filters":[{"exact":{}},{"any":[]},{"all":[]},{"not":{}}]`: "/filters/0/exact /filters/1/any /filters/2/all /filters/3/not",
 		`"filters":[{"exact":{"a":"","B":"x","data":"x","n":5,"":"x"}}]`: "/filters/0/exact/a /filters/0/exact/B /filters/0/exact/data " +
 			"/filters/0/exact/n /filters/0/exact/",
-		`"filters":[{"sql":"a"},{"cel":"a"},{"match":"a"},{"like":"a"}]`:                            "/filters/0/sql /filters/1/cel /filters/2/match /filters/3/like",
+		`"filters":[{"like":"a"}]`:                                                                  "/filters/0/like",
 		`"filters":[` + nested(8) + `]`:                                                             "",
 		`"filters":[` + nested(9) + `]`:                                                             "/filters/0" + strings.Repeat("/not", 8),
 		`"filters":[` + strings.Repeat(nested(1)+",", 63) + nested(1) + `]`:                         "",
@@ -267,9 +284,11 @@ func TestDecodeSubscriptionTenant(t *testing.T) {
 // No input panics, is refused with anything but an *Invalid, or is taken and then not taken again as it is shown.
 func FuzzDecodeSubscription(f *testing.F) {
 	f.Add([]byte(full))
-	f.Add([]byte(`{"sink":"https://a.example","types":["a.*"],"filters":[{"not":{"exact":{"a":"b"}}}]}`))
+	f.Add([]byte(withCredential(`"credentialtype":"APIKEY","secret":"a:b"`)))
+	f.Add([]byte(withCredential(server + `,"granttype":"json","username":"u","password":"p","tokenpath":"a[0].b"`)))
+	f.Add([]byte(`{"sink":"https://a.example","types":["a.*"],"filters":[{"not":{"exact":{"a":"b"}}},{"sql":"a"},{"any":[{"cel":"b"},{"match":"c"}]}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := DecodeSubscription(text, "", SinkPolicy{PlainHTTP: true})
+		s, err := DecodeSubscription(text, "", SinkPolicy{PlainHTTP: true, WrongFilter: wrongFilter})
 		if err != nil {
 			if got := faultsOf(t, err); len(got.Faults) == 0 {
 				t.Fatal("refused without a fault")
@@ -282,7 +301,7 @@ func FuzzDecodeSubscription(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := DecodeSubscription(shown, "", SinkPolicy{PlainHTTP: true})
+		back, err := DecodeSubscription(shown, "", SinkPolicy{PlainHTTP: true, WrongFilter: wrongFilter})
 		if err != nil {
 			t.Fatalf("%s: %v", shown, err)
 		}

@@ -115,13 +115,18 @@ func wrongHeaderName(name string) string {
 	if !isToken(name) || len(name) > maxHeaderName {
 		return "is no header name"
 	}
-	name = lower(name)
-	for _, reserved := range reservedHeaders {
-		if name == reserved || strings.HasSuffix(reserved, "-") && strings.HasPrefix(name, reserved) {
-			return "cannot be set: it is reserved"
-		}
+	if isReservedHeader(name) {
+		return "cannot be set: it is reserved"
 	}
 	return ""
+}
+
+// isReservedHeader reports whether no setting and no credential of a subscription may set a header of this name.
+func isReservedHeader(name string) bool {
+	name = lower(name)
+	return slices.ContainsFunc(reservedHeaders, func(reserved string) bool {
+		return name == reserved || strings.HasSuffix(reserved, "-") && strings.HasPrefix(name, reserved)
+	})
 }
 
 // wrongHeaderText says what is wrong with the template of a header's value; "" = nothing.
@@ -216,11 +221,17 @@ func sortedNames(m map[string]string) []string {
 
 // setsHeader says what else sets the header name, in lower case; "" = nothing.
 func (s *Subscription) setsHeader(name string) string {
-	if sg := s.ProtocolSettings.Signing; sg != nil && lower(sg.Header) == name {
+	if sg := s.ProtocolSettings.Signing; sg != nil && sg.Header != "" && strings.TrimSuffix(name, suffixPrevious) == lower(sg.Header) {
 		return "the signature is in it"
 	}
-	if c := s.SinkCredential; c != nil && (name == "authorization" || c.In != "query" && lower(c.Name) == name) {
+	if s.credentialSets(name) {
 		return "the credential is in it"
 	}
 	return ""
+}
+
+// credentialSets reports whether the credential may be in the header name, in lower case.
+func (s *Subscription) credentialSets(name string) bool {
+	c := s.SinkCredential
+	return c != nil && (name == "authorization" || c.In != InQuery && lower(c.Name) == name)
 }

@@ -96,23 +96,19 @@ func TestDecodeSigningDefaults(t *testing.T) {
 // A signature is in a header of its own.
 func TestCheckSigning(t *testing.T) {
 	t.Parallel()
-	for _, change := range []func(*Subscription){
-		func(s *Subscription) { s.ProtocolSettings.Headers = map[string]string{"X-SIG": "a"} },
-		func(s *Subscription) { s.ProtocolSettings.Headers = map[string]string{"x-sig-previous": "a"} },
-		func(s *Subscription) { s.SinkCredential = &Credential{Type: "APIKEY", Name: "X-Sig"} },
-		func(s *Subscription) {
-			s.SinkCredential, s.ProtocolSettings.Signing.Header = &Credential{Type: "BEARER"}, "authorization"
-		},
+	const signing = `"protocolsettings":{"signing":{"scheme":"hmac","header":"X-Sig"}`
+	for member, want := range map[string]string{
+		signing + `,"headers":{"other":"a","x-sig-before":"a"}}`:                                                                                   "",
+		signing + `,"headers":{"x-sig":"a"}}`:                                                                                                      "/protocolsettings/headers/x-sig",
+		signing + `,"headers":{"X-Sig-Previous":"a"}}`:                                                                                             "/protocolsettings/headers/X-Sig-Previous",
+		signing + `},"sinkcredential":{"credentialtype":"APIKEY","name":"other","value":"a"}`:                                                      "",
+		signing + `},"sinkcredential":{"credentialtype":"APIKEY","in":"query","name":"x-sig","value":"a"}`:                                         "",
+		signing + `},"sinkcredential":{"credentialtype":"APIKEY","name":"x-sig","value":"a"}`:                                                      "/protocolsettings/signing/header",
+		`"protocolsettings":{"signing":{"scheme":"hmac","header":"authorization"}},"sinkcredential":{"credentialtype":"BEARER","accesstoken":"a"}`: "/protocolsettings/signing/header",
+		`"protocolsettings":{"signing":{}},"sinkcredential":{"credentialtype":"BEARER","accesstoken":"a"}`:                                         "",
 	} {
-		d := subscriptionReader{s: signed("https://a.example", "s")}
-		d.s.ProtocolSettings.Signing.Scheme, d.s.ProtocolSettings.Signing.Header = SchemeHMAC, "x-sig"
-		d.s.ProtocolSettings.Headers, d.s.SinkCredential = map[string]string{"other": "a"}, &Credential{Type: "APIKEY", Name: "other"}
-		if d.checkSigning(); d.faults != nil {
-			t.Errorf("refused: %v", d.faults)
-		}
-		change(d.s)
-		if d.checkSigning(); len(d.faults) != 1 || d.faults[0].Pointer != "/protocolsettings/signing/header" {
-			t.Errorf("faults %v", d.faults)
+		if got := strings.Join(pointersOf(t, member), " "); got != want {
+			t.Errorf("%s: %s, want %s", member, got, want)
 		}
 	}
 }

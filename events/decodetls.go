@@ -26,14 +26,14 @@ func (d *subscriptionReader) tls(v *jsonValue, at string) {
 		"cacert":     d.text(&t.CACert, wrongAuthorities),
 		"clientcert": d.text(&t.ClientCert, wrongClientCert),
 		"clientkey":  d.secret(&t.ClientKey, wrongClientKey),
-		"minversion": d.among(&t.MinVersion, "1.2", "1.3"),
+		"minversion": d.oneOf(&t.MinVersion, "1.2", "1.3"),
 	})
 }
 
 // proxy reads whether requests go by the fleet's proxy.
 func (d *subscriptionReader) proxy(v *jsonValue, at string) {
 	word := ""
-	d.among(&word, "default", ProxyNone)(v, at)
+	d.oneOf(&word, "default", ProxyNone)(v, at)
 	if word == ProxyNone {
 		d.s.ProtocolSettings.Proxy = ProxyNone
 	}

@@ -27,12 +27,14 @@ type Delivery struct {
 	Subscription string    `json:"subscription"`
 	Tenant       string    `json:"tenant"`
 	Event        EventRef  `json:"event"`
-	CreatedAt    time.Time `json:"createdat"`          // acceptance of the event, or of the replay
-	Attempts     int       `json:"attempts"`           // made so far
-	Reason       Reason    `json:"reason,omitempty"`   // of the last attempt or hold
-	NextAt       time.Time `json:"nextat,omitzero"`    // when the next attempt is due
-	ReplayOf     string    `json:"replayof,omitempty"` // the delivery that this one repeats
-	Record       uint64    `json:"record,omitempty"`   // sequence of the newest history record; 0 = none yet
+	CreatedAt    time.Time `json:"createdat"`           // acceptance of the event, or of the replay
+	Attempts     int       `json:"attempts"`            // made so far
+	Uncounted    int       `json:"uncounted,omitempty"` // of these, those that count for neither maxattempts nor the policy's delay
+	Reason       Reason    `json:"reason,omitempty"`    // of the last attempt or hold
+	NextAt       time.Time `json:"nextat,omitzero"`     // when the next attempt is due
+	ReplayOf     string    `json:"replayof,omitempty"`  // the delivery that this one repeats
+	Record       uint64    `json:"record,omitempty"`    // sequence of the newest history record; 0 = none yet
+	Batch        *BatchRef `json:"batch,omitempty"`     // the batch that it was sent in; nil = none
 }
 
 // DeliveryID is the id of the delivery of the event at sequence to subscription: `<sequence>-<subscription>`, the
@@ -99,6 +101,7 @@ type Attempt struct {
 	URL        string    `json:"url"`              // query secrets masked
 	Response   *Response `json:"response,omitempty"`
 	NextAt     time.Time `json:"nextat,omitzero"`
+	WebhookID  string    `json:"webhookid,omitempty"` // of the batch, in content mode batch
 }
 
 // Record is one entry of the delivery history: an attempt, or a change of state without one (held, skipped, cancelled,

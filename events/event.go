@@ -39,8 +39,8 @@ const (
 	DataBinary                 // data_base64
 )
 
-// Event is one CloudEvents 1.0 event: the bytes it came in and where its parts are. It is immutable once parsed, and
-// safe for concurrent use. The zero value is no event.
+// Event is one CloudEvents 1.0 event: the bytes it came in and where its parts are. It is immutable once parsed but for
+// what it remembers of its data, and safe for concurrent use. The zero value is no event.
 type Event struct {
 	text  []byte // structured mode: the whole JSON text, untouched. nil in binary mode
 	data  []byte // the bytes of data: raw JSON, text or decoded base64
@@ -50,6 +50,8 @@ type Event struct {
 	id, source, typ, subject, tenant, contentType, time string
 
 	owner string // the tenant of an event that names none: of the subject it was published to
+
+	tree tree // of data, for who asks; see JSON
 }
 
 // ID returns the attribute id.

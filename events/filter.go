@@ -15,44 +15,77 @@ type Filter struct {
 	All    []Filter   `json:"all,omitempty"`
 	Any    []Filter   `json:"any,omitempty"`
 	Not    *Filter    `json:"not,omitempty"`
+	SQL    string     `json:"sql,omitempty"`   // CESQL 1.0, over attributes
+	CEL    string     `json:"cel,omitempty"`   // over attributes and data
+	Match  string     `json:"match,omitempty"` // path conditions over data (API.md 3.2)
 }
 
-// Match reports whether the filter holds for e (SU-4). An attribute that e does not have makes its condition false;
-// data is not accessible. It allocates nothing.
-func (f *Filter) Match(e *Event) bool {
+// Language is what an expression in a filter is written in.
+type Language string
+
+// The languages of filters.
+const (
+	LanguageSQL   Language = "sql"
+	LanguageCEL   Language = "cel"
+	LanguageMatch Language = "match"
+)
+
+// Expression returns the expression of the filter and its language; "" when it has none.
+func (f *Filter) Expression() (l Language, text string) {
+	switch {
+	case f.SQL != "":
+		return LanguageSQL, f.SQL
+	case f.CEL != "":
+		return LanguageCEL, f.CEL
+	case f.Match != "":
+		return LanguageMatch, f.Match
+	default:
+		return "", ""
+	}
+}
+
+// Judge evaluates the filter for e (SU-4). An attribute that e does not have makes its condition False. expression
+// evaluates the sql, cel and match in it; nil makes them Failed, which is what is right for one that cannot be evaluated.
+func (f *Filter) Judge(e *Event, expression func(*Filter) Truth) Truth {
 	switch {
 	case f.Exact != nil:
-		return f.Exact.hold(e, equal)
+		return truth(f.Exact.hold(e, equal))
 	case f.Prefix != nil:
-		return f.Prefix.hold(e, strings.HasPrefix)
+		return truth(f.Prefix.hold(e, strings.HasPrefix))
 	case f.Suffix != nil:
-		return f.Suffix.hold(e, strings.HasSuffix)
+		return truth(f.Suffix.hold(e, strings.HasSuffix))
 	case f.Any != nil:
-		return matchAny(f.Any, e)
+		return judgeAny(f.Any, e, expression)
 	case f.Not != nil:
-		return !f.Not.Match(e)
+		return f.Not.Judge(e, expression).Not()
+	case f.SQL == "" && f.CEL == "" && f.Match == "":
+		return JudgeAll(f.All, e, expression)
+	case expression == nil:
+		return Failed
 	default:
-		return MatchAll(f.All, e)
+		return expression(f)
 	}
 }
 
-// MatchAll reports whether all filters hold for e; none always do.
-func MatchAll(filters []Filter, e *Event) bool {
+// JudgeAll is True when all filters are; none always are. It allocates nothing.
+func JudgeAll(filters []Filter, e *Event, expression func(*Filter) Truth) Truth {
+	all := True
 	for i := range filters {
-		if !filters[i].Match(e) {
-			return false
+		if all = min(all, filters[i].Judge(e, expression)); all == False {
+			break
 		}
 	}
-	return true
+	return all
 }
 
-func matchAny(filters []Filter, e *Event) bool {
+func judgeAny(filters []Filter, e *Event, expression func(*Filter) Truth) Truth {
+	some := False
 	for i := range filters {
-		if filters[i].Match(e) {
-			return true
+		if some = max(some, filters[i].Judge(e, expression)); some == True {
+			break
 		}
 	}
-	return false
+	return some
 }
 
 // Conditions are attributes and what to compare them with, sorted by name; all must hold. In JSON they are an object.
@@ -117,10 +150,9 @@ func TypePrefix(pattern string) (prefix string, ok bool) {
 	return pattern[:len(pattern)-1], true
 }
 
-// Match reports whether e goes to s: tenant, types, source and all filters hold.
-func (s *Subscription) Match(e *Event) bool {
-	return s.Tenant == e.Tenant() && (s.Source == "" || s.Source == e.Source()) && s.matchType(e.Type()) &&
-		MatchAll(s.Filters, e)
+// Takes reports whether tenant, types and source of s hold for e. Whether its filters do is another question.
+func (s *Subscription) Takes(e *Event) bool {
+	return s.Tenant == e.Tenant() && (s.Source == "" || s.Source == e.Source()) && s.matchType(e.Type())
 }
 
 func (s *Subscription) matchType(typ string) bool {

@@ -17,7 +17,7 @@ func event(t testing.TB, members string) *Event {
 }
 
 // Not parallel: it counts allocations.
-func TestFilterMatch(t *testing.T) {
+func TestFilterJudge(t *testing.T) {
 	e := event(t, `,"subject":"order-1","priority":5,"urgent":true,"data":{"a":1},"nothing":null`)
 	tests := map[string]bool{
 		`{"exact":{"subject":"order-1"}}`:                                     true,
@@ -47,10 +47,10 @@ func TestFilterMatch(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &f); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.Match(e); got != want {
+		if got := f.Judge(e, nil); got != truth(want) {
 			t.Errorf("%s: %v", text, got)
 		}
-		if n := testing.AllocsPerRun(10, func() { f.Match(e) }); n > 0 {
+		if n := testing.AllocsPerRun(10, func() { f.Judge(e, nil) }); n > 0 {
 			t.Errorf("%s: %v allocations", text, n)
 		}
 		back, err := json.Marshal(&f)
@@ -64,6 +64,48 @@ func TestFilterMatch(t *testing.T) {
 		if diff := cmp.Diff(f, g); diff != "" {
 			t.Errorf("%s: %s", text, diff)
 		}
+	}
+}
+
+// An expression that fails makes all false that its failure decides, also inside not.
+func TestFilterJudgeOfExpressions(t *testing.T) {
+	t.Parallel()
+	e := event(t, "")
+	judge := func(f *Filter) Truth {
+		_, text := f.Expression()
+		return map[string]Truth{"yes": True, "no": False}[text]
+	}
+	for text, want := range map[string]Truth{
+		`{"cel":"yes"}`:                                    True,
+		`{"sql":"no"}`:                                     False,
+		`{"match":"fails"}`:                                Failed,
+		`{"not":{"cel":"yes"}}`:                            False,
+		`{"not":{"cel":"no"}}`:                             True,
+		`{"not":{"cel":"fails"}}`:                          Failed,
+		`{"not":{"not":{"cel":"fails"}}}`:                  Failed,
+		`{"all":[{"cel":"fails"},{"cel":"yes"}]}`:          Failed,
+		`{"all":[{"cel":"fails"},{"cel":"no"}]}`:           False,
+		`{"not":{"all":[{"cel":"no"},{"cel":"fails"}]}}`:   True,
+		`{"not":{"all":[{"cel":"fails"},{"cel":"yes"}]}}`:  Failed,
+		`{"any":[{"cel":"fails"},{"exact":{"id":"1"}}]}`:   True,
+		`{"any":[{"exact":{"id":"2"}},{"cel":"fails"}]}`:   Failed,
+		`{"not":{"any":[{"cel":"fails"},{"sql":"no"}]}}`:   Failed,
+		`{"not":{"any":[{"sql":"no"},{"match":"no"}]}}`:    True,
+		`{"not":{"any":[{"cel":"fails"},{"sql":"yes"}]}}`:  False,
+		`{"all":[{"not":{"sql":"no"}},{"match":"yes"}]}`:   True,
+		`{"all":[{"exact":{"id":"2"}},{"match":"fails"}]}`: False,
+	} {
+		var f Filter
+		if err := json.Unmarshal([]byte(text), &f); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Judge(e, judge); got != want {
+			t.Errorf("%s is %v, want %v", text, got, want)
+		}
+	}
+	f := Filter{Not: &Filter{CEL: "yes"}}
+	if got := f.Judge(e, nil); got != Failed {
+		t.Errorf("without anybody to evaluate it, it is %v", got)
 	}
 }
 
@@ -107,13 +149,14 @@ func TestSubscriptionMatch(t *testing.T) {
 		`"tenant":"acme","filters":[{"exact":{"subject":"order-1"}},{"exact":{"id":"1"}}]`: true,
 	}
 	for text, want := range tests {
-		if got := decode(t, `{"sink":"https://a.example",`+text+`}`).Match(e); got != want {
+		s := decode(t, `{"sink":"https://a.example",`+text+`}`)
+		if got := s.Takes(e) && JudgeAll(s.Filters, e, nil) == True; got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
 }
 
-func BenchmarkFilterMatch(b *testing.B) {
+func BenchmarkFilterJudge(b *testing.B) {
 	e := event(b, `,"subject":"order-1","priority":5`)
 	f := Filter{All: []Filter{
 		{Exact: Conditions{{"subject", "order-1"}}},
@@ -121,6 +164,6 @@ func BenchmarkFilterMatch(b *testing.B) {
 	}}
 	b.ReportAllocs()
 	for b.Loop() {
-		f.Match(e)
+		f.Judge(e, nil)
 	}
 }

@@ -25,7 +25,11 @@ var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // WebhookID is the webhook-id of the event's delivery to subscription: the same for all attempts and replays, without a
 // dot (SW-2).
 func (e *Event) WebhookID(subscription string) string {
-	sum := digest(e.Tenant(), e.source, e.id, subscription)
+	return webhookID([]string{e.Tenant(), e.source, e.id, subscription})
+}
+
+func webhookID(parts []string) string {
+	sum := digest(parts...)
 	out := make([]byte, 4, 4+52)
 	copy(out, "msg_")
 	return string(lowerBase32.AppendEncode(out, sum[:])[:4+27])

@@ -212,12 +212,27 @@ func (r *sealedReader) filter(raw rawJSON) (f Filter) {
 			f.Any = r.filters(value)
 		case "not":
 			f.Not = new(r.filter(value))
+		case "sql":
+			f.SQL = r.expression(value)
+		case "cel":
+			f.CEL = r.expression(value)
+		case "match":
+			f.Match = r.expression(value)
 		default:
 			// Of a later release. Without it the filter would hold for everything.
 			r.err = errSealed
 		}
 	}
 	return f
+}
+
+// expression reads one, which is never empty: then the filter would hold for everything.
+func (r *sealedReader) expression(raw rawJSON) string {
+	text := r.text(raw)
+	if text == "" {
+		r.err = errSealed
+	}
+	return text
 }
 
 func (r *sealedReader) conditions(raw rawJSON) (all Conditions) {

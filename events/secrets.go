@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -20,14 +21,20 @@ type secretField struct {
 	kind    string // what it must stay to be kept: of a signature's, its scheme
 	inner   bool   // it cannot be set: the API never shows nor takes it
 	need    bool   // a stored subscription without it is not what was stored
+	said    string // where its mask was sent; "" = at pointer
 
 	make func() secret.Text // makes it up where there is none; nil = nobody does
 }
 
+// at is where faults of the secret are.
+func (f *secretField) at() string { return cmp.Or(f.said, f.pointer) }
+
 // secrets returns the secrets of s, those that it may have and has not included.
 func (s *Subscription) secrets() []secretField {
 	var all []secretField
-	sink := Origin(s.Sink)
+	// Placeholders, which come after the origin, may be no part of a valid URL.
+	plain, _, _ := strings.Cut(s.Sink, "${")
+	sink := Origin(plain)
 	add := func(pointer string, text *secret.Text, of, origin string) {
 		all = append(all, secretField{pointer: pointer, text: text, of: of, origin: origin})
 	}
@@ -43,20 +50,14 @@ func (s *Subscription) secrets() []secretField {
 		add("/protocolsettings/tls/clientkey", &t.ClientKey, "sink", sink)
 	}
 	if c := s.SinkCredential; c != nil {
-		// What a token server gets must not go to another, nor the token that it answers to another sink.
-		server := sink + " " + Origin(c.TokenEndpoint)
-		add("/sinkcredential/value", &c.Value, "sink", sink)
-		add("/sinkcredential/secret", &c.Secret, "sink", sink)
-		add("/sinkcredential/accesstoken", &c.AccessToken, "sink", sink)
-		add("/sinkcredential/clientsecret", &c.ClientSecret, "sink or tokenendpoint", server)
-		add("/sinkcredential/password", &c.Password, "sink or tokenendpoint", server)
+		all = append(all, c.secrets(sink)...)
 	}
 	return all
 }
 
 // KeepSecrets gives s the secrets of old, the subscription that it replaces, wherever s has none or a mask. It is an
-// *Invalid when that is not possible: there is none to keep for a mask, or the origin of the sink has changed, so that
-// the secret must be sent again. old is nil for a new subscription.
+// *Invalid when that is not possible: there is none to keep where one is needed, or the origin that it goes to has
+// changed, so that the secret must be sent again. old is nil for a new subscription.
 func (s *Subscription) KeepSecrets(old *Subscription) error {
 	kept := make(map[string]secretField)
 	if old != nil {
@@ -68,19 +69,22 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 	}
 	var faults []Fault
 	for _, f := range s.secrets() {
-		masked := isMask(f.text.Reveal())
+		masked := f.said != "" || isMask(f.text.Reveal())
 		if f.inner || !masked && !f.text.IsZero() {
 			continue
 		}
-		switch from, ok := kept[f.pointer]; {
-		case !ok && masked:
-			faults = append(faults, Fault{f.pointer, "is a mask, and there is no secret to keep"})
-		case !ok:
-		case from.kind != f.kind && masked:
-			faults = append(faults, Fault{f.pointer, "is the mask of another scheme's; leave it out and one is made"})
-		case from.kind != f.kind:
+		from, ok := kept[f.pointer]
+		same := ok && from.kind == f.kind
+		switch {
+		case masked && ok && !same && f.make != nil:
+			faults = append(faults, Fault{f.at(), "is the mask of another scheme's; leave it out and one is made"})
+		case masked && !same:
+			faults = append(faults, Fault{f.at(), "is a mask, and there is no secret to keep"})
+		case !same && f.need && f.make == nil:
+			faults = append(faults, Fault{f.at(), "is required"})
+		case !same:
 		case from.origin != f.origin:
-			faults = append(faults, Fault{f.pointer, "must be sent again, because the origin of " + f.of + " has changed"})
+			faults = append(faults, Fault{f.at(), "must be sent again, because the origin of " + f.of + " has changed"})
 		default:
 			*f.text = *from.text
 		}
@@ -97,6 +101,13 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 			before = old.ProtocolSettings.Signing
 		}
 		sg.keepPrevious(before, time.Now())
+	}
+	if c := s.SinkCredential; c != nil {
+		var from *Credential
+		if old != nil {
+			from = old.SinkCredential
+		}
+		c.adopt(cmp.Or(from, c))
 	}
 	return nil
 }

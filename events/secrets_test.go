@@ -129,7 +129,7 @@ func TestSealedBroken(t *testing.T) {
 		`{"subscription":{` + good + `,"config":{"timeout":1},"protocolsettings":{}}}`:                                                   false,
 		`{"subscription":{` + good + settings + `,"types":[5]}}`:                                                                         false,
 		`{"subscription":{` + good + settings + `,"types":{}}}`:                                                                          false,
-		`{"subscription":{` + good + settings + `,"filters":[{"sql":"a"}]}}`:                                                             false,
+		`{"subscription":{` + good + settings + `,"filters":[{"later":"a"}]}}`:                                                           false,
 		`{"subscription":{` + good + settings + `,"filters":[{"exact":["a"]}]}}`:                                                         false,
 		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{"secret":"••••"}}}}`:                                   false,
 		`{"subscription":{` + good + `,"config":{},"protocolsettings":{"signing":{}}},"secrets":{"/protocolsettings/signing/secret":5}}`: false,

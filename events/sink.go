@@ -17,8 +17,9 @@ var noWebPorts = []uint64{
 	21, 22, 23, 25, 53, 110, 111, 135, 139, 143, 389, 445, 465, 587, 636, 993, 995, 2049, 3306, 5432, 6379, 11211, 27017,
 }
 
-// SinkPolicy says which URLs are taken as sinks when a subscription is registered. Everything is checked again when
-// dialling; this check is there to tell a mistake early. The zero value takes https URLs of every host.
+// SinkPolicy says which URLs are taken as sinks when a subscription is registered, and which filters. A URL is checked
+// again when dialling; this check is there to tell a mistake early. The zero value takes https URLs of every host, and
+// filters without expressions.
 type SinkPolicy struct {
 	PlainHTTP bool // http is taken as well (egress.plainhttp)
 
@@ -26,6 +27,10 @@ type SinkPolicy struct {
 	// the egress denies in any spelling, names of this machine and of metadata services. nil refuses none. It is
 	// egress.Guard.HostDenied.
 	HostDenied func(host string) (reason string, denied bool)
+
+	// WrongFilter says what is wrong with an expression in a filter, and where; "" = nothing. nil takes none. It is
+	// filter.Wrong.
+	WrongFilter func(l Language, text string) string
 
 	// Origin is the DNS name by which the fleet calls itself in handshakes that name none; "" = they must.
 	Origin string

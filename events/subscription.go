@@ -19,6 +19,7 @@ const (
 	ProtocolHTTP      = "HTTP"
 	MethodPost        = "POST"
 	ModeStructured    = "structured"
+	ModeBatch         = "batch"
 	ProxyNone         = "none"
 	HandshakeOff      = "off"
 	HandshakeOptional = "optional"
@@ -142,9 +143,9 @@ type DeliveryConfig struct {
 
 // ResponseRule replaces the table of API.md 3.4 for the responses that it matches.
 type ResponseRule struct {
-	Status string   `json:"status"`          // 409, 3xx, 500-504 or *
-	Action string   `json:"action"`          // ack, retry, deadletter or disable
-	Every  Duration `json:"every,omitempty"` // of retry: a fixed interval until success or maxage; 0 = the retry policy
+	Status StatusPattern `json:"status"`          // 409, 3xx, 500-504 or *
+	Action string        `json:"action"`          // ack, retry, deadletter or disable
+	Every  Duration      `json:"every,omitempty"` // of retry: a fixed interval until success or maxage; 0 = the retry policy
 }
 
 // Rate bounds how often a sink is sent to, over the whole fleet.

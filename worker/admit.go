@@ -43,12 +43,24 @@ func (w *Worker) admit(turn context.Context, d *delivery, plan *plan) (*pass, ev
 				return p, verdict
 			}
 		}
-		p.giveBack()
-		<-d.lane.slots
-		d.slot = false
+		w.backOut(d, p)
 		if !late {
 			return nil, verdict
 		}
+	}
+}
+
+// backOut gives back what a delivery was admitted with, unused.
+func (w *Worker) backOut(d *delivery, p *pass) {
+	p.giveBack()
+	w.freeSlot(d)
+}
+
+// freeSlot gives up the slot that a delivery keeps, if it has one.
+func (*Worker) freeSlot(d *delivery) {
+	if d.slot {
+		d.slot = false
+		<-d.lane.slots
 	}
 }
 
@@ -63,6 +75,11 @@ func (w *Worker) line(turn context.Context, d *delivery, plan *plan) (*pass, eve
 	}
 	if closed && d.override == nil {
 		return nil, w.notNow(d, reason)
+	}
+	if !d.foreign {
+		if verdict, ok := w.authorize(turn, d, plan); !ok {
+			return nil, verdict
+		}
 	}
 	sub := d.entry.Subscription
 	p := &pass{gate: w.gateOf(d)}

@@ -118,9 +118,120 @@ func TestClassifyNext(t *testing.T) {
 		"gone":                    {reply(410), 1, noon, events.Verdict{Outcome: events.Dead, Reason: "gone", Disable: true}},
 		"rejected":                {reply(400), 1, noon, events.Verdict{Outcome: events.Dead, Reason: "rejected"}},
 	} {
-		got := classify(tc.answer, &policy, tc.number, tc.created, noon, 0.5)
+		got := classify(tc.answer, &events.DeliveryConfig{Retry: policy}, tc.number, tc.created, noon, 0.5)
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestRules: a rule replaces the table's outcome; what happened stays the reason.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	policy := events.RetryPolicy{
+		Policy: events.PolicyFixed, Initial: events.Duration(10 * time.Second), Jitter: 1, MaxAttempts: 3,
+		MaxAge: events.Duration(time.Hour), MaxRetryAfter: events.Duration(time.Minute),
+	}
+	rules := func(list ...events.ResponseRule) []events.ResponseRule { return list }
+	on := func(status events.StatusPattern, action string) events.ResponseRule {
+		return events.ResponseRule{Status: status, Action: action}
+	}
+	every := func(status events.StatusPattern) events.ResponseRule {
+		return events.ResponseRule{Status: status, Action: events.ActionRetry, Every: events.Duration(30 * time.Second)}
+	}
+	dead := func(reason events.Reason) events.Verdict { return events.Verdict{Outcome: events.Dead, Reason: reason} }
+	disabled := func(reason events.Reason) events.Verdict {
+		return events.Verdict{Outcome: events.Dead, Reason: reason, Disable: true}
+	}
+	retryIn := func(d time.Duration, reason events.Reason) events.Verdict {
+		return events.Verdict{Outcome: events.Retry, Reason: reason, NextAt: noon.Add(d)}
+	}
+	uncounted := func(d time.Duration, reason events.Reason) events.Verdict {
+		v := retryIn(d, reason)
+		v.Uncounted = true
+		return v
+	}
+	held := func(v events.Verdict, d time.Duration) events.Verdict {
+		v.HoldFor = d
+		return v
+	}
+	refused := answer{err: &egress.Error{Kind: egress.Refused, Err: errors.New("x")}}
+	brokenOff := reply(200)
+	brokenOff.err = &egress.Error{Kind: egress.Reset, Err: errors.New("x")}
+	delivered := events.Verdict{Outcome: events.Delivered}
+	late := noon.Add(-59*time.Minute - 45*time.Second)
+	for name, tc := range map[string]struct {
+		rules   []events.ResponseRule
+		answer  answer
+		number  int
+		created time.Time
+		want    events.Verdict
+	}{
+		"none matches":                       {rules(on("409", "ack"), on("5xx", "ack")), reply(404), 1, noon, retryIn(10*time.Second, "client_error")},
+		"first match wins":                   {rules(on("409", "ack"), on("4xx", "deadletter")), reply(409), 1, noon, delivered},
+		"the second, then":                   {rules(on("409", "ack"), on("4xx", "deadletter")), reply(404), 1, noon, dead("client_error")},
+		"ack of a failure":                   {rules(on("500-504", "ack")), reply(503), 1, noon, delivered},
+		"ack of 410":                         {rules(on("410", "ack")), reply(410), 1, noon, delivered},
+		"ack of 2xx":                         {rules(on("200", "ack")), reply(200), 1, noon, delivered},
+		"ack of the last attempt":            {rules(on("*", "ack")), reply(500), 3, noon, delivered},
+		"ack of a network error":             {rules(on("*", "ack")), refused, 1, noon, delivered},
+		"range's edges":                      {rules(on("500-504", "deadletter")), reply(504), 1, noon, dead("server_error")},
+		"beyond the range":                   {rules(on("500-504", "deadletter")), reply(505), 1, noon, dead("rejected")},
+		"deadletter of 3xx":                  {rules(on("3xx", "deadletter")), reply(302), 1, noon, dead("redirect")},
+		"deadletter of 410":                  {rules(on("410", "deadletter")), reply(410), 1, noon, dead("gone")},
+		"deadletter of a network error":      {rules(on("*", "deadletter")), refused, 1, noon, dead("refused")},
+		"deadletter of 2xx":                  {rules(on("202", "deadletter")), reply(202), 1, noon, dead("rejected")},
+		"* leaves 2xx alone":                 {rules(on("*", "deadletter")), reply(202), 1, noon, delivered},
+		"* and a status beyond":              {rules(on("*", "deadletter")), reply(999), 1, noon, dead("protocol")},
+		"* and an answer that broke off":     {rules(on("200", "deadletter"), on("*", "ack")), brokenOff, 1, noon, delivered},
+		"a class is no network error":        {rules(on("5xx", "ack")), refused, 1, noon, retryIn(10*time.Second, "refused")},
+		"disable":                            {rules(on("403", "disable")), reply(403), 1, noon, disabled("unauthorized")},
+		"retry of what is dead otherwise":    {rules(on("400", "retry")), reply(400), 1, noon, retryIn(10*time.Second, "rejected")},
+		"retry of 410":                       {rules(on("410", "retry")), reply(410), 1, noon, retryIn(10*time.Second, "gone")},
+		"retry of 2xx":                       {rules(on("202", "retry")), reply(202), 1, noon, retryIn(10*time.Second, "rejected")},
+		"retry counts":                       {rules(on("400", "retry")), reply(400), 3, noon, events.Verdict{Outcome: events.Dead, Reason: "exhausted", NextAt: noon.Add(10 * time.Second)}},
+		"every":                              {rules(every("409")), reply(409), 1, noon, uncounted(30*time.Second, "client_error")},
+		"every has no jitter, no end":        {rules(every("409")), reply(409), 1000, noon, uncounted(30*time.Second, "client_error")},
+		"every and a network error":          {rules(every("*")), refused, 3, noon, uncounted(30*time.Second, "refused")},
+		"every ends with maxage":             {rules(every("409")), reply(409), 1, late, events.Verdict{Outcome: events.Dead, Reason: "expired_retry", NextAt: noon.Add(30 * time.Second), Uncounted: true}},
+		"every and Retry-After":              {rules(every("4xx")), reply(409, "Retry-After", "50"), 1, noon, uncounted(50*time.Second, "client_error")},
+		"every and a shorter Retry-After":    {rules(every("4xx")), reply(409, "Retry-After", "5"), 1, noon, uncounted(30*time.Second, "client_error")},
+		"every and a capped Retry-After":     {rules(every("4xx")), reply(409, "Retry-After", "500"), 1, noon, uncounted(time.Minute, "client_error")},
+		"retry and Retry-After":              {rules(on("5xx", "retry")), reply(500, "Retry-After", "20"), 1, noon, retryIn(20*time.Second, "server_error")},
+		"429 holds as it asks":               {rules(every("429")), reply(429, "Retry-After", "20"), 1, noon, held(uncounted(30*time.Second, "throttled"), 20*time.Second)},
+		"503 holds as it asks":               {rules(on("5xx", "deadletter")), reply(503, "Retry-After", "20"), 1, noon, held(dead("throttled"), 20*time.Second)},
+		"ack, and held as it asks":           {rules(on("429", "ack")), reply(429, "Retry-After", "500"), 1, noon, held(delivered, time.Minute)},
+		"a rule's 429 that asks for nothing": {rules(every("429")), reply(429), 1, noon, uncounted(30*time.Second, "throttled")},
+	} {
+		c := &events.DeliveryConfig{Retry: policy, Responses: tc.rules}
+		got := classify(tc.answer, c, tc.number, tc.created, noon, 0.5)
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestClassifyIsTotal: every rule with every answer gives an outcome that settle knows, with what it needs.
+func TestClassifyIsTotal(t *testing.T) {
+	t.Parallel()
+	patterns := []events.StatusPattern{"", "*", "100", "599", "2xx", "3xx", "4xx", "5xx", "410", "429", "503", "100-599", "nonsense"}
+	for _, pattern := range patterns {
+		for _, action := range []string{"", events.ActionAck, events.ActionRetry, events.ActionDeadLetter, events.ActionDisable} {
+			for status := -1; status < 1000; status++ {
+				for _, every := range []events.Duration{0, events.Duration(time.Second)} {
+					a := reply(status, "Retry-After", "1")
+					if status < 0 {
+						a = answer{err: errors.New("x")}
+					}
+					c := &events.DeliveryConfig{Retry: events.DefaultRetryPolicy(), Responses: []events.ResponseRule{{Status: pattern, Action: action, Every: every}}}
+					v := classify(a, c, 1, noon, noon, 0)
+					ok := v.Outcome == events.Delivered && v.Reason == "" || v.Outcome == events.Dead && v.Reason != "" ||
+						v.Outcome == events.Retry && v.Reason != "" && v.NextAt.After(noon)
+					if !ok || v.HoldFor < 0 || v.Disable && v.Outcome != events.Dead {
+						t.Fatalf("%s %s %d: %+v", pattern, action, status, v)
+					}
+				}
+			}
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
-	"github.com/hookfleet/hookfleet/worker/render"
 )
 
 // delivery is one delivery in a worker's hands, before its next attempt.
@@ -24,13 +23,18 @@ type delivery struct {
 	slot  bool // it has one of the lane's, until it is settled
 	probe bool // it is the breaker's
 
-	override *url.URL // where it goes instead of the subscription's sink; nil = the sink
-	gate     string   // of override: which gate it passes
-	foreign  bool     // override is of another origin than the sink, which gets no credentials
+	override *url.URL  // where it goes instead of the subscription's sink; nil = the sink
+	gate     string    // of override: which gate it passes
+	foreign  bool      // override is of another origin than the sink, which gets no credentials
+	errand   *errand   // the message that it came with, among others; nil = whoever has the message waits for the end
+	at       time.Time // when its timer is to fire, if not at NextAt
 }
 
 // number is the next attempt's.
 func (d *delivery) number() int { return d.Attempts + 1 }
+
+// counted is the next attempt's number among those that count.
+func (d *delivery) counted() int { return d.number() - d.Uncounted }
 
 // deliver takes a delivery through one attempt: load → admit → render → send → classify. What it returns is a decision
 // that settle carries out; attempt is nil when no request was made. A panic is an outcome of this delivery alone.
@@ -52,11 +56,10 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 		return verdict, nil
 	}
 	answer, start, took := w.exchange(ctx, d, plan, pass)
-	if fault, ok := errors.AsType[*render.Error](answer.err); ok {
-		w.log.Warn().Err(fault).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
-		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}, nil
+	if answer.unsent {
+		return w.unsent(ctx, d, answer.err), nil
 	}
-	verdict = classify(answer, &d.entry.Subscription.Config.Retry, d.number(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
+	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	returned := errors.Is(answer.err, context.Canceled)
 	if !returned { // before the next one may be sent
 		w.judgeSink(ctx, d, &verdict, pass.gate)
@@ -65,7 +68,16 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if returned {
 		return events.Verdict{Outcome: events.Returned}, nil
 	}
-	return verdict, describe(d, answer, verdict, start, took)
+	return verdict, describe(d, plan, answer, verdict, start, took)
+}
+
+// unsent is the verdict for a delivery of which no request was made, because of err.
+func (w *Worker) unsent(ctx context.Context, d *delivery, err error) events.Verdict {
+	if none, ok := errors.AsType[tokenError](err); ok {
+		return w.withoutToken(ctx, d, none)
+	}
+	w.log.Warn().Err(err).Str(fieldDelivery, d.ID).Str(fieldSubscription, d.Subscription).Msg("event does not fit the template")
+	return events.Verdict{Outcome: events.Dead, Reason: events.ReasonTemplate}
 }
 
 // load finds the subscription and what its requests look like. A nil plan comes with the verdict.
@@ -99,18 +111,15 @@ func expired(d *delivery, now time.Time) bool {
 func (w *Worker) exchange(ctx context.Context, d *delivery, p *plan, by *pass) (a answer, start time.Time, took time.Duration) {
 	sent := false
 	defer func() {
-		if !sent { // nothing to send, or a panic
+		if !sent { // nothing to send, no token, or a panic
 			by.giveBack()
 		}
 	}()
 	start = time.Now()
-	r, err := p.render(d, start)
-	if err != nil {
-		return answer{err: err}, start, 0
+	a = w.sendAs(ctx, p, !d.foreign, func() (*egress.Request, error) { return p.render(d, time.Now()) })
+	if a.unsent {
+		return a, start, 0
 	}
-	introduce(r.Header, d.entry.Subscription)
-	a = w.send(ctx, r)
-	a.url = p.shown(r.URL)
 	took = time.Since(start)
 	sent = true
 	return a, start, took
@@ -122,7 +131,7 @@ func (w *Worker) send(ctx context.Context, r *egress.Request) answer {
 }
 
 // describe is what is kept of an attempt.
-func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
+func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, took time.Duration) *events.Attempt {
 	attempt := &events.Attempt{
 		Number: d.number(), At: at.UTC(), DurationMS: float64(took.Microseconds()) / 1000,
 		Outcome: v.Outcome, Reason: v.Reason, URL: a.url,
@@ -131,11 +140,12 @@ func describe(d *delivery, a answer, v events.Verdict, at time.Time, took time.D
 		attempt.NextAt = v.NextAt.UTC()
 	}
 	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
-		_, attempt.Reason = judge(a) // the delivery's reason says that it ends, the attempt's what happened
+		attempt.Reason = rule(a, &d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
 	}
 	if a.response != nil {
 		attempt.Status = a.response.Status
 		attempt.Response = keep(a.response)
+		p.redact(attempt.Response, a.token)
 	} else if a.err != nil {
 		attempt.Response = &events.Response{Body: a.err.Error()}
 	}

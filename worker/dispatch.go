@@ -22,18 +22,21 @@ func (w *Worker) dispatch(m *nats.Msg) {
 		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
-	held := w.keeper.add(m.Reply)
-	defer w.keeper.remove(held)
+	x := w.newErrand(from.Sequence, m)
+	if x == nil {
+		return
+	}
 	if ackFirst {
 		w.finish(m, nil)
 	}
-	w.finish(m, w.fanOut(w.sends, w.turns, m, from))
+	x.done(w.fanOut(w.sends, w.turns, x, from))
 }
 
-func (w *Worker) fanOut(ctx, turn context.Context, m *nats.Msg, from delivered) error {
+func (w *Worker) fanOut(ctx, turn context.Context, x *errand, from delivered) error {
 	if w.stopping() {
 		return errReturned
 	}
+	m := x.m
 	e, err := events.ParseNATS(m.Header, m.Data)
 	if err == nil && !e.Own(tenantOf(m.Subject)) {
 		err = fmt.Errorf("tenant %s was stored as %s", e.Tenant(), tenantOf(m.Subject))
@@ -47,14 +50,14 @@ func (w *Worker) fanOut(ctx, turn context.Context, m *nats.Msg, from delivered) 
 	case 0:
 		return nil
 	case 1:
-		return w.begin(ctx, turn, e, from, matches[0])
+		return w.begin(ctx, turn, w.newDelivery(e, from, matches[0], x), from)
 	default:
-		return w.beginAll(ctx, turn, e, from, matches)
+		return w.beginAll(ctx, turn, e, from, matches, x)
 	}
 }
 
 // beginAll starts the deliveries of one event, each as soon as there is a slot.
-func (w *Worker) beginAll(ctx, turn context.Context, e *events.Event, from delivered, matches []registry.Match) error {
+func (w *Worker) beginAll(ctx, turn context.Context, e *events.Event, from delivered, matches []registry.Match, x *errand) error {
 	errs := make([]error, len(matches))
 	var all sync.WaitGroup
 	for i, match := range matches {
@@ -64,7 +67,7 @@ func (w *Worker) beginAll(ctx, turn context.Context, e *events.Event, from deliv
 		}
 		all.Go(func() {
 			defer w.first.give()
-			errs[i] = w.attempt(ctx, turn, w.newDelivery(e, from, match), from, true)
+			errs[i] = w.attempt(ctx, turn, w.newDelivery(e, from, match, x), from, true)
 		})
 	}
 	all.Wait()
@@ -85,31 +88,44 @@ func worst(errs []error) error {
 	return returned
 }
 
-func (w *Worker) begin(ctx, turn context.Context, e *events.Event, from delivered, match registry.Match) error {
+func (w *Worker) begin(ctx, turn context.Context, d *delivery, from delivered) error {
 	if !w.first.take(turn) {
 		return errReturned
 	}
 	defer w.first.give()
-	return w.attempt(ctx, turn, w.newDelivery(e, from, match), from, true)
+	return w.attempt(ctx, turn, d, from, true)
 }
 
-func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Match) *delivery {
+func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Match, x *errand) *delivery {
 	return &delivery{
 		Delivery: events.Delivery{
 			ID: events.DeliveryID(from.Sequence, match.ID, 0), Subscription: match.ID, Tenant: e.Tenant(),
 			Event: events.Ref(e, from.Sequence), CreatedAt: from.Stored.UTC(),
 		},
-		event: e, entry: match.Entry, lane: w.first,
+		event: e, entry: match.Entry, lane: w.first, errand: x,
 	}
 }
 
-// attempt takes a delivery through its next attempt and settles it, unless that happened before.
+// attempt takes a delivery through its next attempt and settles it, unless that happened before. One that has an errand
+// may be settled later, with the others of its batch: the errand knows.
 func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered, first bool) error {
 	if w.settled.suspect(d.lane.stream, from) {
 		if done, err := w.resumed(ctx, d, from, first); done || err != nil {
 			return err
 		}
+		if done, err := w.interrupted(ctx, d, from); done || err != nil {
+			return err
+		}
 	}
+	if batches(d.entry) {
+		return w.attemptInBatch(ctx, turn, d, from)
+	}
+	return w.attemptAlone(ctx, turn, d)
+}
+
+// attemptAlone takes a delivery through an attempt of its own.
+func (w *Worker) attemptAlone(ctx, turn context.Context, d *delivery) error {
+	d.Batch = nil // if it was sent in one, it is not any more
 	verdict, attempt := w.deliver(ctx, turn, d)
 	err := w.settle(ctx, d, verdict, attempt)
 	if d.slot {

@@ -16,17 +16,19 @@ func (w *Worker) retry(m *nats.Msg) {
 		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
-	held := w.keeper.add(m.Reply)
-	defer w.keeper.remove(held)
+	held := w.keeper.add(stream.Retries, from.Sequence, m.Reply)
+	if held == nil {
+		return
+	}
 	if !w.due.take(w.turns) {
-		w.finish(m, errReturned)
+		w.letGo(held, m, errReturned)
 		return
 	}
 	defer w.due.give()
 	if ackFirst {
 		w.finish(m, nil)
 	}
-	w.finish(m, w.resumeOne(w.sends, w.turns, m, from, w.due))
+	w.letGo(held, m, w.resumeOne(w.sends, w.turns, m, from, w.due))
 }
 
 // resumeOne takes a waiting delivery, from its timer or from HELD, through its next attempt.

@@ -27,10 +27,11 @@ type failures struct {
 // report is what is to be stored of one sink. Those who wait for it share one write.
 type report struct {
 	turn chan struct{} // who holds it writes
-	next *batch        // nil = nothing to say
+	next *telling      // nil = nothing to say
 }
 
-type batch struct {
+// telling is what is stored with one write.
+type telling struct {
 	tally
 	stored chan struct{}
 }
@@ -61,7 +62,7 @@ func (f *failures) tell(ctx context.Context, e *registry.Entry, t tally) {
 
 // add adds t to what is to be stored. There is nothing to add (nil) when t is what the fleet knows already, and nothing
 // waits that it would end.
-func (f *failures) add(id string, t tally, known bool) (*report, *batch) {
+func (f *failures) add(id string, t tally, known bool) (*report, *telling) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := f.sinks[id]
@@ -73,14 +74,14 @@ func (f *failures) add(id string, t tally, known bool) (*report, *batch) {
 		f.sinks[id] = r
 	}
 	if r.next == nil {
-		r.next = &batch{stored: make(chan struct{})}
+		r.next = &telling{stored: make(chan struct{})}
 	}
 	r.next.add(t)
 	return r, r.next
 }
 
 // await returns when b is stored: by another who waits for it too, or by us.
-func (f *failures) await(ctx context.Context, id string, r *report, b *batch) {
+func (f *failures) await(ctx context.Context, id string, r *report, b *telling) {
 	select {
 	case <-b.stored:
 		return

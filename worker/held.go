@@ -72,7 +72,8 @@ func (w *Worker) drainAll(ctx context.Context) error {
 		crowded := false
 		for id := range w.registry.Backlogged() {
 			mu.Lock()
-			start := !running[id] && w.mayDrain(id)
+			mend := w.mayMend(id)
+			start := !running[id] && (mend || w.mayDrain(id))
 			if start && len(running) >= maxDrains {
 				start, crowded = false, true
 			}
@@ -84,7 +85,9 @@ func (w *Worker) drainAll(ctx context.Context) error {
 				continue
 			}
 			drains.Go(func() {
-				if err := w.drain(ctx, id); err != nil && ctx.Err() == nil {
+				if mend {
+					w.mend(ctx, id)
+				} else if err := w.drain(ctx, id); err != nil && ctx.Err() == nil {
 					w.log.Warn().Err(err).Str(fieldSubscription, id).Msg("held deliveries not drained; trying again")
 				}
 				mu.Lock()
@@ -192,7 +195,16 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 func (w *Worker) drainSlots(id string) int {
 	limit := cap(w.held.slots)
 	if entry, ok := w.registry.Lookup(id); ok {
-		limit = min(limit, 2*w.part(id, entry.Subscription.Config.Concurrency), w.soon(entry))
+		slots := min(limit, 2*w.part(id, entry.Subscription.Config.Concurrency))
+		soon := w.soon(entry)
+		if batches(entry) {
+			most := bounds(entry).MaxEvents // at least what one batch takes
+			slots = min(slots*most, max(most, 2*cap(w.held.slots)))
+			if soon > 1 { // requests; a probe is one delivery
+				soon = max(soon, min(soon, maxGathered)*most)
+			}
+		}
+		limit = min(slots, soon)
 	}
 	return max(limit, 1)
 }
@@ -203,8 +215,10 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 	if !ok {
 		return
 	}
-	held := w.keeper.add(m.Reply)
-	defer w.keeper.remove(held)
+	held := w.keeper.add(stream.HeldName, from.Sequence, m.Reply)
+	if held == nil {
+		return
+	}
 	times, err := from.Times, errReturned
 	if w.handed.take(from) {
 		from.Times = 1
@@ -216,7 +230,7 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 		end()
 		w.handed.note(from.Sequence, times)
 	}
-	w.finish(m, err)
+	w.letGo(held, m, err)
 }
 
 // watchDrain ends a drain that is done (true) or may not go on (false).

@@ -15,39 +15,53 @@ const (
 	keepInterval = time.Second
 )
 
-// keeper tells the broker that messages in our hands are being worked on.
+// keeper knows the messages in our hands, and tells the broker that they are being worked on.
 type keeper struct {
 	nc *nats.Conn
 
-	mu   sync.Mutex
-	ring kept // of all, the oldest after it
+	mu     sync.Mutex
+	ring   kept // of all, the oldest after it
+	inHand map[place]struct{}
+}
+
+// place is a message's in the broker.
+type place struct {
+	stream   string
+	sequence uint64
 }
 
 type kept struct {
+	at           place
 	reply        string
 	since        time.Time
 	older, newer *kept
 }
 
 func newKeeper(nc *nats.Conn) *keeper {
-	k := &keeper{nc: nc}
+	k := &keeper{nc: nc, inHand: map[place]struct{}{}}
 	k.ring.older, k.ring.newer = &k.ring, &k.ring
 	return k
 }
 
-// add keeps a message alive until remove.
-func (k *keeper) add(reply string) *kept {
-	m := &kept{reply: reply, since: time.Now()}
+// add keeps a message alive until remove. It returns nil for one that is in our hands already: the broker, or we, stood
+// still for so long that it was given out again, and who has it will answer.
+func (k *keeper) add(streamName string, sequence uint64, reply string) *kept {
+	m := &kept{at: place{streamName, sequence}, reply: reply, since: time.Now()}
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.inHand[m.at]; ok {
+		return nil
+	}
+	k.inHand[m.at] = struct{}{}
 	m.older, m.newer = k.ring.older, &k.ring
 	m.older.newer, k.ring.older = m, m
-	k.mu.Unlock()
 	return m
 }
 
 func (k *keeper) remove(m *kept) {
 	k.mu.Lock()
 	m.older.newer, m.newer.older = m.newer, m.older
+	delete(k.inHand, m.at)
 	k.mu.Unlock()
 }
 

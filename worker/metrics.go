@@ -15,6 +15,7 @@ type metrics struct {
 	letters  *prometheus.CounterVec
 	delivery prometheus.Histogram
 	attempt  prometheus.Histogram
+	tokens   *prometheus.CounterVec
 }
 
 // delays are the buckets of both histograms: from a loopback sink to the longest retry that is still worth a bucket.
@@ -35,7 +36,10 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 			Name: "hookfleet_attempt_seconds", Help: "From connecting to the last byte of the answer.", Buckets: delays,
 		}),
 	}
-	r.MustRegister(m.attempts, m.letters, m.delivery, m.attempt)
+	m.tokens = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookfleet_token_fetches_total", Help: "Requests to token servers, by what came of them.",
+	}, []string{"outcome"})
+	r.MustRegister(m.attempts, m.letters, m.delivery, m.attempt, m.tokens)
 	for _, l := range []*lane{w.first, w.due, w.held} {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookfleet_worker_saturation", Help: "Part of this worker's slots that is in use.",

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookfleet/hookfleet/auth/credential"
 	"github.com/hookfleet/hookfleet/auth/egress"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
@@ -22,12 +23,16 @@ type plan struct {
 	origin    string // of the sink; "" = it has none
 	maskedURL string // of a sink without placeholders
 	transport
+
+	credential *credential.Credential // nil = none
 }
 
 // plans keeps the plan of each subscription's present version.
 type plans struct {
 	mu  sync.RWMutex
 	all map[string]*plan
+
+	credential func(*registry.Entry) (*credential.Credential, error) // prepares that of a subscription
 }
 
 func newPlans() *plans { return &plans{all: map[string]*plan{}} }
@@ -44,10 +49,20 @@ func (p *plans) of(entry *registry.Entry) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if one.credential, err = p.credential(entry); err != nil {
+		return nil, fmt.Errorf("credential of %s: %w", id, err)
+	}
 	p.mu.Lock()
 	p.all[id] = one
 	p.mu.Unlock()
 	return one, nil
+}
+
+// present is the plan that is kept of a subscription; nil when there is none.
+func (p *plans) present(id string) *plan {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.all[id]
 }
 
 func (p *plans) forget(id string) {
@@ -75,24 +90,34 @@ func newPlan(entry *registry.Entry) (*plan, error) {
 // render makes the request of a delivery's next attempt. It is signed as the last thing before it is sent, because
 // receivers compare the timestamp with their clock (SW-3). The error is a *render.Error: there is nothing to send.
 func (p *plan) render(d *delivery, now time.Time) (*egress.Request, error) {
-	sub := p.entry.Subscription
-	id := d.event.WebhookID(sub.ID)
+	id := d.event.WebhookID(p.entry.Subscription.ID)
 	h := make(http.Header, 3+p.content.Fields(d.event))
-	in := render.Input{Event: d.event, WebhookID: id, Subscription: sub.ID, Attempt: d.number(), Now: now}
+	in := render.Input{Event: d.event, WebhookID: id, Subscription: p.entry.Subscription.ID, Attempt: d.number(), Now: now}
 	u, body, err := p.content.Render(&in, d.override, h)
 	if err != nil {
 		return nil, err
 	}
+	r := p.request(id, u, h, body, now)
+	if d.foreign {
+		r.TLS = p.foreignTLS
+	}
+	return r, nil
+}
+
+// request is what all requests have in common, whatever is in them.
+func (p *plan) request(id string, u *url.URL, h http.Header, body []byte, now time.Time) *egress.Request {
+	sub := p.entry.Subscription
 	values := []string{id, strconv.FormatInt(now.Unix(), 10)}
 	h["Webhook-Id"] = values[0:1:1]
 	h["Webhook-Timestamp"] = values[1:2:2]
+	introduce(h, sub)
 	if p.signer != nil {
 		p.signer.Sign(h, id, now, body)
 	}
 	return &egress.Request{
 		Method: sub.ProtocolSettings.Method, URL: u, Header: h, Body: body,
 		Timeout: time.Duration(sub.Config.Timeout), Tenant: sub.Tenant, TLS: p.tls, NoProxy: p.noProxy,
-	}, nil
+	}
 }
 
 // shown is the URL of a request as it is recorded.

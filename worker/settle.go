@@ -64,6 +64,9 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 	first := d.Record == 0
 	if attempt != nil {
 		d.Attempts = attempt.Number
+		if v.Uncounted {
+			d.Uncounted++
+		}
 	}
 	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
@@ -176,7 +179,13 @@ func (w *Worker) judgeSink(ctx context.Context, d *delivery, v *events.Verdict, 
 }
 
 func (d *delivery) waiting() *stream.Waiting {
-	return &stream.Waiting{Delivery: d.Delivery, Event: d.event}
+	return &stream.Waiting{Delivery: d.Delivery, Event: d.event, At: d.at}
+}
+
+// letGo answers the broker about a message that is in our hands no more: what is handed back may come again at once.
+func (w *Worker) letGo(held *kept, m *nats.Msg, err error) {
+	w.keeper.remove(held)
+	w.finish(m, err)
 }
 
 // finish answers the broker about a message, once all of its deliveries are settled: this is the only ack. What was

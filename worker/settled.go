@@ -37,9 +37,11 @@ type settled struct {
 	seed    maphash.Seed
 
 	mu     sync.Mutex
-	seen   map[uint64]mark // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
-	from   time.Time       // records since then are in seen; zero = none
-	next   uint64          // first ATTEMPTS sequence that is not read yet
+	seen   map[uint64]mark              // by hash of the delivery's id: a clash of 64 bits among some millions is neglected
+	lists  map[uint64]*stream.BatchList // by the same: the batch that a delivery was last about to be sent in
+	from   time.Time                    // records since then are in seen; zero = none
+	next   uint64                       // first ATTEMPTS sequence that is not read yet
+	read   time.Time                    // when the last reading began
 	used   time.Time
 	fences map[string]uint64 // by stream: what lay at or below when we connected is looked up
 	before span              // what was recorded before we connected and may matter
@@ -53,7 +55,7 @@ type span struct {
 }
 
 func newSettled(h *stream.History) *settled {
-	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, fences: map[string]uint64{}}
+	return &settled{history: h, seed: maphash.MakeSeed(), seen: map[uint64]mark{}, lists: map[uint64]*stream.BatchList{}, fences: map[string]uint64{}}
 }
 
 // fence says that every message of the stream up to sequence may have been settled before we came.
@@ -77,7 +79,7 @@ func (s *settled) suspect(streamName string, from delivered) bool {
 func (s *settled) load(ctx context.Context, from time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.cover(ctx, from); err != nil {
+	if err := s.cover(ctx, from, time.Now()); err != nil {
 		return err
 	}
 	s.before, s.known = span{from, s.next - 1}, true
@@ -90,29 +92,36 @@ func (s *settled) recall(ctx context.Context) error {
 	if s.known {
 		return nil
 	}
-	if _, err := s.history.SettledUntil(ctx, s.before.from.Add(-settledMargin), s.before.to, s.add); err != nil {
+	if _, err := s.history.SettledUntil(ctx, s.before.from.Add(-settledMargin), s.before.to, stream.Settled{Record: s.add, Batch: s.addList}); err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	s.known = true
 	return nil
 }
 
-// cover extends what is in memory back to from, and forward to now. The caller holds mu: who else asks needs it too.
-func (s *settled) cover(ctx context.Context, from time.Time) error {
+// cover extends what is in memory back to from, and forward to the time it was asked for. The caller holds mu: who else
+// asks needs it too, and is content with a reading that began after that. When much comes again at once, one reading
+// for each would take so long that more comes again.
+func (s *settled) cover(ctx context.Context, from, asked time.Time) error {
 	s.used = time.Now()
+	back := s.from.IsZero() || from.Before(s.from)
+	if !back && s.read.After(asked) {
+		return nil
+	}
+	began := s.used
 	var last uint64
 	var err error
-	if s.from.IsZero() || from.Before(s.from) {
-		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), s.add)
+	if back {
+		last, err = s.history.SettledSince(ctx, from.Add(-settledMargin), stream.Settled{Record: s.add, Batch: s.addList})
 		s.from = from
 	} else {
-		last, err = s.history.SettledFrom(ctx, s.next, s.add)
+		last, err = s.history.SettledFrom(ctx, s.next, stream.Settled{Record: s.add, Batch: s.addList})
 	}
 	if err != nil {
 		s.from = time.Time{}
 		return fmt.Errorf("read the history: %w", err)
 	}
-	s.next = max(s.next, last+1)
+	s.next, s.read = max(s.next, last+1), began
 	return nil
 }
 
@@ -123,14 +132,28 @@ func (s *settled) add(id string, state events.State, attempts int, record uint64
 	}
 }
 
+func (s *settled) addList(l *stream.BatchList) {
+	for _, id := range l.Members {
+		s.lists[maphash.String(s.seed, id)] = l
+	}
+}
+
+// listOf returns the batch that a delivery was last about to be sent in, as far as lookup has read for it; nil = none.
+func (s *settled) listOf(id string) *stream.BatchList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[maphash.String(s.seed, id)]
+}
+
 // lookup returns the newest record of a delivery whose message came again. since is when the delivery began.
 func (s *settled) lookup(ctx context.Context, id string, since time.Time, again bool) (mark, bool, error) {
+	asked := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Below the fence only what was recorded before we connected matters, and that is loaded. A message that is handed
 	// out again may have been recorded by a worker that died just now: read on.
 	if again || s.from.IsZero() || since.Before(s.from) {
-		if err := s.cover(ctx, earlier(since, s.from)); err != nil {
+		if err := s.cover(ctx, earlier(since, s.from), asked); err != nil {
 			return mark{}, false, err
 		}
 	}
@@ -142,6 +165,7 @@ func (s *settled) lookup(ctx context.Context, id string, since time.Time, again 
 // lookupHeld is lookup for a message of HELD. Those lie there for days, while the history since then is long: only what
 // was recorded before we connected is read, and what is recent.
 func (s *settled) lookupHeld(ctx context.Context, id string, from delivered) (mark, bool, error) {
+	asked := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if from.Sequence <= s.fences[stream.HeldName] {
@@ -150,11 +174,11 @@ func (s *settled) lookupHeld(ctx context.Context, id string, from delivered) (ma
 		}
 	}
 	if from.Times > 1 {
-		since := time.Now().Add(-heldMemory)
+		since := asked.Add(-heldMemory)
 		if from.Stored.After(since) {
 			since = from.Stored
 		}
-		if err := s.cover(ctx, since); err != nil {
+		if err := s.cover(ctx, since, asked); err != nil {
 			return mark{}, false, err
 		}
 	}
@@ -173,8 +197,8 @@ func earlier(a, b time.Time) time.Time {
 func (s *settled) shrink(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.seen) > 0 && now.Sub(s.used) > settledIdle {
-		s.seen, s.from, s.known = map[uint64]mark{}, time.Time{}, false
+	if len(s.seen)+len(s.lists) > 0 && now.Sub(s.used) > settledIdle {
+		s.seen, s.lists, s.from, s.known = map[uint64]mark{}, map[uint64]*stream.BatchList{}, time.Time{}, false
 	}
 }
 
@@ -235,8 +259,24 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from d
 	if ok && newest.record != m.record {
 		return w.restore(ctx, d, newest, from)
 	}
-	d.NextAt = time.Now()
-	return true, w.setTimer(ctx, d)
+	return true, w.restoreTimer(ctx, d, m)
+}
+
+// restoreTimer sets the timer that the record at m asks for. The message that came again is older than the record: what
+// the attempt changed is in the record alone.
+func (w *Worker) restoreTimer(ctx context.Context, d *delivery, m mark) error {
+	r, err := w.settled.history.Record(ctx, m.record)
+	if err != nil {
+		return fmt.Errorf("read the record of %s: %w", d, err)
+	}
+	if r != nil && r.ID == d.ID {
+		d.Delivery = r.Delivery
+		d.Record = m.record
+	}
+	if d.NextAt.IsZero() {
+		d.NextAt = time.Now()
+	}
+	return w.setTimer(ctx, d)
 }
 
 // restoreDead makes sure that a delivery which is recorded as dead has its dead letter.

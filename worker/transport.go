@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hookfleet/hookfleet/auth/egress"
+	"github.com/hookfleet/hookfleet/auth/secret"
 	"github.com/hookfleet/hookfleet/auth/sign"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -12,9 +13,10 @@ import (
 
 // transport is how the requests of a subscription get to its sink, and what vouches for them there.
 type transport struct {
-	signer  *sign.Signer      // nil = unsigned
-	tls     *egress.TLSConfig // nil = as for all
-	noProxy bool
+	signer     *sign.Signer      // nil = unsigned
+	tls        *egress.TLSConfig // nil = as for all
+	foreignTLS *egress.TLSConfig // of a target of another origin than the sink's, which our certificate is not shown to
+	noProxy    bool
 }
 
 func newTransport(p *events.ProtocolSettings) (t transport, err error) {
@@ -29,10 +31,12 @@ func newTransport(p *events.ProtocolSettings) (t transport, err error) {
 		}
 	}
 	if s := p.TLS; s != nil {
-		t.tls, err = egress.NewTLS(egress.TLSSettings{
-			CACert: s.CACert, ClientCert: s.ClientCert, ClientKey: s.ClientKey, MinVersion: s.MinVersion,
-		})
-		if err != nil {
+		settings := egress.TLSSettings{CACert: s.CACert, ClientCert: s.ClientCert, ClientKey: s.ClientKey, MinVersion: s.MinVersion}
+		if t.tls, err = egress.NewTLS(settings); err != nil {
+			return t, fmt.Errorf("tls: %w", err)
+		}
+		settings.ClientCert, settings.ClientKey = "", secret.Text{}
+		if t.foreignTLS, err = egress.NewTLS(settings); err != nil {
 			return t, fmt.Errorf("tls: %w", err)
 		}
 	}

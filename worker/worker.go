@@ -27,8 +27,9 @@ const (
 	fieldSubscription = "subscription"
 )
 
-// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency.
-const maxAckPending = 20_000
+// maxAckPending bounds what all workers together have in hand of one consumer: 40 workers of the default concurrency, or
+// ten of which each has also gathered as much for batches as it may.
+const maxAckPending = 50_000
 
 // prepareTimeout bounds the reading of the history at a start: some ten million records.
 const prepareTimeout = time.Minute
@@ -78,6 +79,7 @@ type Deps struct {
 	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
+	Tokens   *stream.Tokens // of token servers, shared by all workers
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
 }
@@ -94,11 +96,14 @@ type Worker struct {
 	records  *stream.Writer
 	waits    *stream.Writer
 	waitlist *stream.Waitlist
+	tokens   *stream.Tokens
 
 	first, due, held *lane
 	fleet            *fleet
 	gates            *gates // of the subscriptions' sinks
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
+	rooms            *gates // in the gatherer, for each subscription
+	gatherer         *gatherer
 	pacers           *pacers
 	plans            *plans
 	keeper           *keeper
@@ -129,19 +134,21 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
-		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist,
+		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
 		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
-		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(),
+		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
 		handed: &handedBack{times: map[uint64]int{}},
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
+	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
+	w.gatherer = newGatherer(func(b *batch) { w.sendBatch(w.sends, w.turns, b) })
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
 }
@@ -188,6 +195,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
+	delivering.Go(func() error { return w.gatherer.run(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
 	delivering.Go(func() error { return newAsker(w).run(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
@@ -341,6 +349,8 @@ func (w *Worker) keepHouse(ctx context.Context) error {
 		case id := <-changed:
 			if _, ok := w.registry.Lookup(id); !ok {
 				w.gates.forget(id)
+				w.forgetToken(ctx, id)
+				w.rooms.forget(id)
 				w.pacers.forget(id)
 				w.plans.forget(id)
 			}

@@ -18,13 +18,14 @@ type Request struct {
 	Tenant  string        // whose connections to use
 	TLS     *TLSConfig    // nil: as for all; its connections are its own
 	NoProxy bool          // do not use Config.Proxy
+	Keep    int           // bytes of the response's body to keep; 0: Config.KeepBodyBytes
 }
 
 // Response is what came.
 type Response struct {
 	Status int         // 200 to 999
 	Header http.Header // canonical keys; at most Config.MaxHeaderBytes
-	Body   []byte      // the first Config.KeepBodyBytes, the caller's own
+	Body   []byte      // the first bytes, as many as the request or Config.KeepBodyBytes says; the caller's own
 }
 
 // Client sends requests over HTTP/1.1: one exchange a connection at a time, so that no delivery shares the fate (or the flow control, or a

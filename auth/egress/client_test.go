@@ -383,3 +383,19 @@ func TestConfigValidate(t *testing.T) {
 		t.Error("New takes it")
 	}
 }
+
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("x", 70<<10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
+	t.Cleanup(server.Close)
+	c := client(t)
+	for keep, want := range map[int]int{0: 4 << 10, 10: 10, 60 << 10: 60 << 10} {
+		r := post(t, server.URL)
+		r.Keep = keep
+		answer, err := c.Do(t.Context(), r)
+		if err != nil || len(answer.Body) != want {
+			t.Errorf("keep %d: %d bytes, %v", keep, len(answer.Body), err)
+		}
+	}
+}

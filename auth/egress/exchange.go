@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -34,6 +35,7 @@ type exchange struct {
 	r, w int
 	src  net.Conn
 	left int64 // bytes that may still be read: of the header, then of the body
+	keep int   // bytes of the body that are kept; 0: as the config says
 
 	again    bool          // the connection can carry another exchange
 	patience time.Duration // for how long the receiver keeps it
@@ -57,6 +59,7 @@ func (x *exchange) release() {
 // run sends the request that render left and reads the answer. Its errors are the network's own, or an *Error.
 func (x *exchange) run(conn *conn, r *Request, cfg *Config) (*Response, error) {
 	x.src, x.r, x.w, x.again = conn, 0, 0, true
+	x.keep = r.Keep
 	if len(r.Body) > maxAtOnce {
 		return x.runLarge(conn, r, cfg)
 	}
@@ -116,14 +119,15 @@ func (x *exchange) answer(cfg *Config) (*Response, error) {
 	}
 	answer := &Response{Status: h.status, Header: h.fields}
 	x.left = cfg.MaxBodyBytes - int64(x.w-x.r)
+	keep := cmp.Or(x.keep, cfg.KeepBodyBytes)
 	switch {
 	case h.status == 204 || h.status == 304 || x.bodiless:
 	case h.chunked:
-		err = x.readChunks(answer, cfg.KeepBodyBytes)
+		err = x.readChunks(answer, keep)
 	case h.length >= 0:
-		err = x.readLength(answer, cfg.KeepBodyBytes, h.length)
+		err = x.readLength(answer, keep, h.length)
 	default:
-		err = x.readAll(answer, cfg.KeepBodyBytes)
+		err = x.readAll(answer, keep)
 	}
 	if errors.Is(err, errEnough) {
 		x.again, err = false, nil

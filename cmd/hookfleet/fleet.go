@@ -21,6 +21,7 @@ import (
 	"github.com/hookfleet/hookfleet/auth/keys"
 	"github.com/hookfleet/hookfleet/config"
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/filter"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
@@ -238,6 +239,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
 		return err
 	}
+	f.metrics.MustRegister(f.registry.Metrics()...)
 	f.keys.Attach(f.js, f.admin)
 	f.support.run("topology", f.topology.Run)
 	f.support.run("storage", f.storage.Run)
@@ -289,7 +291,8 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
-		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Metrics: f.metrics, Log: f.log,
+		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
+		Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
 		return err
@@ -376,9 +379,12 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	return nil
 }
 
-// sinkPolicy is which sinks may be registered: what the egress would refuse is refused early.
+// sinkPolicy is which sinks and filters may be registered: what the egress would refuse is refused early, and what would
+// fail for every event.
 func (f *fleet) sinkPolicy() events.SinkPolicy {
-	policy := events.SinkPolicy{PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied}
+	policy := events.SinkPolicy{
+		PlainHTTP: f.cfg.Egress.PlainHTTP, HostDenied: f.egress.Guard().HostDenied, WrongFilter: filter.Wrong,
+	}
 	if u, err := url.Parse(f.cfg.API.PublicURL); err == nil {
 		policy.Origin = u.Hostname()
 	}

@@ -47,15 +47,27 @@ func partnerRecord(t testing.TB, i int, text string, sealer events.Sealer) []byt
 	return b
 }
 
+// byCEL is the same expression for all.
+const byCEL = `,"types":["order.status"],"filters":[{"exact":{"subject":"customer-%d"}},{"cel":"data.amount > 100 && type.startsWith('order.')"}]`
+
+// ownCEL is another one for each.
+const ownCEL = `,"types":["order.status"],"filters":[{"cel":"data.customer == 'customer-%d' && data.amount > 100"}]`
+
 const bySubject = `,"types":["order.status"],"filters":[{"exact":{"subject":"customer-%d"}}]`
 
 // What 100,000 subscriptions cost, as they are read from their bucket, each with one encrypted secret: time until the
 // registry is loaded.
 func BenchmarkLoad(b *testing.B) {
+	for name, text := range map[string]string{"subject": bySubject, "one cel": byCEL, "own cel": ownCEL} {
+		b.Run(name, func(b *testing.B) { benchmarkLoad(b, text) })
+	}
+}
+
+func benchmarkLoad(b *testing.B, text string) {
 	js, keys := fleet(b), keysOf(b, vault.NewKey())
 	for i := range many {
 		m := &nats.Msg{
-			Subject: fmt.Sprintf("$KV.%s.partner-%d", stream.BucketSubscriptions, i), Data: partnerRecord(b, i, bySubject, keys),
+			Subject: fmt.Sprintf("$KV.%s.partner-%d", stream.BucketSubscriptions, i), Data: partnerRecord(b, i, text, keys),
 		}
 		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(patience)); err != nil {
 			b.Fatal(err)
@@ -109,13 +121,19 @@ func cpu(t testing.TB) time.Duration {
 
 // The heap that a subscription takes beyond its own text: the strings that it was registered with.
 func BenchmarkHeap(b *testing.B) {
+	for name, text := range map[string]string{"subject": bySubject, "one cel": byCEL, "own cel": ownCEL} {
+		b.Run(name, func(b *testing.B) { benchmarkHeap(b, text) })
+	}
+}
+
+func benchmarkHeap(b *testing.B, of string) {
 	r, err := New(deadJetStream(b), DefaultConfig(), zerolog.Nop())
 	if err != nil {
 		b.Fatal(err)
 	}
 	records := make([][]byte, many)
 	for i := range records {
-		records[i] = partnerRecord(b, i, bySubject, nil)
+		records[i] = partnerRecord(b, i, of, nil)
 	}
 	var o events.Opener
 	subscriptionTable{r}.sweep(nil, 0)
@@ -176,6 +194,10 @@ func BenchmarkMatch(b *testing.B) {
 		"prefix":    {`,"filters":[{"prefix":{"subject":"c%d/"}}]`, `,"type":"order.status","subject":"c4711/order-1"`},
 		"suffix":    {`,"filters":[{"suffix":{"subject":"/c%d"}}]`, `,"type":"order.status","subject":"order-1/c4711"`},
 		"any":       {`,"filters":[{"any":[{"exact":{"subject":"x"}},{"exact":{"subject":"c%d"}}]}]`, `,"type":"order.status","subject":"c4711"`},
+		"cel":       {byCEL, `,"type":"order.status","subject":"customer-4711","data":{"amount":150}`},
+		"own cel":   {`,"types":["order.status"],"filters":[{"cel":"data.customer == 4711"},{"exact":{"subject":"customer-%d"}}]`, `,"type":"order.status","subject":"customer-4711","data":{"customer":4711}`},
+		"match":     {`,"filters":[{"match":"amount=150"},{"exact":{"subject":"customer-%d"}}]`, `,"type":"order.status","subject":"customer-4711","data":{"amount":150}`},
+		"sql":       {`,"filters":[{"sql":"EXISTS subject"},{"exact":{"subject":"customer-%d"}}]`, `,"type":"order.status","subject":"customer-4711"`},
 	} {
 		b.Run(name, func(b *testing.B) {
 			x := newIndex()
@@ -189,7 +211,7 @@ func BenchmarkMatch(b *testing.B) {
 			var dst []Match
 			b.ReportAllocs()
 			for b.Loop() {
-				dst = x.match(e, 5, dst[:0])
+				dst = matching(&x, e, 5, dst[:0])
 			}
 			if len(dst) != 1 {
 				b.Fatal(dst)
@@ -212,7 +234,7 @@ func BenchmarkFanOut(b *testing.B) {
 	var dst []Match
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = x.match(e, 5, dst[:0])
+		dst = matching(&x, e, 5, dst[:0])
 	}
 	if len(dst) != 100 {
 		b.Fatal(len(dst))

@@ -26,6 +26,8 @@ func (e *Entry) Door(h *Health, now time.Time) (Door, events.Reason) {
 		return Shut, events.ReasonDisabled
 	case e.Locked != nil:
 		return Shut, events.ReasonCredential
+	case s.SinkCredential.Expired(now):
+		return Shut, events.ReasonCredential
 	case e.Unverified(h):
 		return Shut, events.ReasonUnverified
 	case h.State != SinkHeld || h.Broken() && s.Config.Breaker.Failures == 0:

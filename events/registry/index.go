@@ -4,7 +4,10 @@ import (
 	"hash/maphash"
 	"math/bits"
 
+	"github.com/rs/zerolog"
+
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/filter"
 )
 
 // index finds the rules of an event without looking at all of them.
@@ -22,12 +25,14 @@ type index struct {
 	next    uint64 // id of the next shape
 	tenants map[string]*shapes
 	places  map[uint64]*place
+	filters *filter.Cache
 }
 
 // rule is one version of a subscription in the index.
 type rule struct {
 	item        *item
 	criteria    *events.Subscription // tenant, source, types and filters of the version
+	filters     *filter.Set          // nil when there is no expression in them
 	from, until uint64
 	gone        bool
 	first       place   // nearly all rules have one place
@@ -44,13 +49,16 @@ type place struct {
 }
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), tenants: make(map[string]*shapes), places: make(map[uint64]*place)}
+	return index{
+		seed: maphash.MakeSeed(), tenants: make(map[string]*shapes), places: make(map[uint64]*place), filters: filter.NewCache(),
+	}
 }
 
 // add puts an item's rules into the index.
 func (x *index) add(it *item) {
 	it.link()
 	for r := range it.rules {
+		r.filters = x.filters.Set(r.criteria.Filters)
 		x.addRule(r)
 	}
 }
@@ -128,34 +136,45 @@ func (x *index) removePlace(tenant *shapes, p *place) {
 	*p = place{}
 }
 
-// match appends the rules that hold for e at sequence.
-func (x *index) match(e *events.Event, sequence uint64, dst []Match) []Match {
+// search is the look-up of one event.
+type search struct {
+	event    *events.Event
+	sequence uint64
+	found    []Match
+	open     []*rule // those whose filters are still to be evaluated, which may take long
+}
+
+// find appends to dst the rules that hold for e at sequence, as far as that can be told at once. What is returned needs
+// the lock no more.
+func (x *index) find(e *events.Event, sequence uint64, dst []Match) search {
+	s := search{event: e, sequence: sequence, found: dst}
 	tenant := x.tenants[e.Tenant()]
 	if tenant == nil {
-		return dst
+		return s
 	}
 	for _, sh := range tenant.plain {
-		dst = x.matchShape(sh, e, sequence, dst)
+		x.findShape(sh, &s)
 	}
 	if len(tenant.byName) > 0 {
 		for a := range e.Attributes() {
 			for _, sh := range tenant.byName[a.Name] {
-				dst = x.matchShape(sh, e, sequence, dst)
+				x.findShape(sh, &s)
 			}
 		}
 	}
-	return dst
+	return s
 }
 
-func (x *index) matchShape(sh *shape, e *events.Event, sequence uint64, dst []Match) []Match {
-	key, ok := sh.keyOf(x.seed, e)
+func (x *index) findShape(sh *shape, s *search) {
+	key, ok := sh.keyOf(x.seed, s.event)
 	if !ok {
-		return dst
+		return
 	}
 	if sh.def.affix == noAffix {
-		return x.matchKey(key, e, sequence, dst)
+		x.findKey(key, s)
+		return
 	}
-	value, ok := e.Attribute(sh.def.affixName)
+	value, ok := s.event.Attribute(sh.def.affixName)
 	for _, w := range sh.widths {
 		if !ok || w.width > len(value) {
 			break
@@ -164,24 +183,47 @@ func (x *index) matchShape(sh *shape, e *events.Event, sequence uint64, dst []Ma
 		if sh.def.affix == suffixAffix {
 			part = value[len(value)-w.width:]
 		}
-		dst = x.matchKey(mix(key, maphash.String(x.seed, part)), e, sequence, dst)
+		x.findKey(mix(key, maphash.String(x.seed, part)), s)
 	}
-	return dst
 }
 
-func (x *index) matchKey(key uint64, e *events.Event, sequence uint64, dst []Match) []Match {
+func (x *index) findKey(key uint64, s *search) {
 	for p := x.places[key]; p != nil; p = p.next {
 		r := p.rule
-		if sequence <= r.from || sequence > r.until || !r.criteria.Match(e) {
-			continue
+		switch {
+		case s.sequence <= r.from || s.sequence > r.until || !r.criteria.Takes(s.event):
+		case r.filters != nil:
+			s.open = append(s.open, r)
+		case events.JudgeAll(r.criteria.Filters, s.event, nil) == events.True:
+			s.found = append(s.found, r.match())
 		}
-		m := Match{ID: r.item.id}
-		if !r.gone && r.item.live() {
-			m.Entry = &r.item.Entry
-		}
-		dst = append(dst, m)
 	}
-	return dst
+}
+
+func (r *rule) match() Match {
+	m := Match{ID: r.item.id}
+	if !r.gone && r.item.live() {
+		m.Entry = &r.item.Entry
+	}
+	return m
+}
+
+// matches evaluates the filters that are open. When it is quiet, those that fail are neither counted nor logged.
+func (s *search) matches(quiet bool, log zerolog.Logger) []Match {
+	if len(s.open) == 0 {
+		return s.found
+	}
+	evaluation := filter.NewEvaluation(s.event)
+	evaluation.Quiet = quiet
+	for _, r := range s.open {
+		switch truth := r.filters.Judge(evaluation); {
+		case truth == events.True:
+			s.found = append(s.found, r.match())
+		case truth == events.Failed && !quiet:
+			log.Debug().Str("subscription", r.item.id).Uint64("sequence", s.sequence).Msg("a filter failed, and counts as false")
+		}
+	}
+	return s.found
 }
 
 // mix folds another hash into a key. The order counts.

@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/filter"
 )
 
 // The words are few, so that random subscriptions and events meet.
@@ -42,23 +44,47 @@ func (c chooser) conditions() (out events.Conditions) {
 	return out
 }
 
+// Expressions that hold, do not hold, or fail, depending on the event.
+var (
+	cels = []string{
+		`data.n > 2`, `data.s == 'x' || subject.startsWith('1')`, `has(data.a) && data.a.exists(x, x == 1)`,
+		`attributes.region == '12'`, `data.o.all(o, o.v in [1, 2.0])`, `!(data.missing == 1)`, `true`,
+	}
+	sqls  = []string{`EXISTS priority`, `INT(priority) > 12`, `region LIKE '1%'`, `type = 'order' OR priority = 1`, `NOT (region = '1')`}
+	paths = []string{`n=3`, `a(*)=1`, `o(k=1).v=2;s=x`, `s=x`}
+)
+
+func (c chooser) expression() (f events.Filter) {
+	switch c(3) {
+	case 0:
+		f.SQL = one(c, sqls)
+	case 1:
+		f.CEL = one(c, cels)
+	default:
+		f.Match = one(c, paths)
+	}
+	return f
+}
+
 func (c chooser) filter(depth int) (f events.Filter) {
-	kind := c(8)
+	kind := c(10)
 	if depth == 0 {
-		kind %= 4
+		kind %= 6
 	}
 	switch kind {
+	case 4, 5:
+		f = c.expression()
 	case 0, 1:
 		f.Exact = c.conditions()
 	case 2:
 		f.Prefix = c.conditions()
 	case 3:
 		f.Suffix = c.conditions()
-	case 4:
-		f.All = c.filters(depth-1, 1)
-	case 5:
-		f.Any = c.filters(depth-1, 1)
 	case 6:
+		f.All = c.filters(depth-1, 1)
+	case 7:
+		f.Any = c.filters(depth-1, 1)
+	case 8:
 		name := one(c, names)
 		for range 1 + c(4) {
 			f.Any = append(f.Any, events.Filter{Exact: events.Conditions{{Name: name, Value: one(c, values)}}})
@@ -98,11 +124,26 @@ func (c chooser) event() *events.Event {
 	if c(2) > 0 {
 		fmt.Fprintf(&b, `,"tenant":%q`, one(c, tenants))
 	}
-	e, err := events.ParseStructured([]byte(b.String() + "}"))
+	e, err := events.ParseStructured([]byte(b.String() + c.data() + "}"))
 	if err != nil {
 		panic(err)
 	}
 	return e
+}
+
+// data is the member of an event, or none.
+func (c chooser) data() string {
+	switch c(6) {
+	case 0:
+		return ""
+	case 1:
+		return `,"datacontenttype":"text/plain","data":"x"`
+	case 2:
+		return `,"data":[` + one(c, values[:3]) + `]`
+	default:
+		return fmt.Sprintf(`,"data":{"n":%d,"s":%q,"a":[%d,%d],"o":[{"k":%d,"v":%d},{"k":"1","v":2}]}`,
+			c(5), one(c, []string{"x", "y"}), c(3), c(3), c(3), c(3))
+	}
 }
 
 // item is one with random versions; about one in five is deleted.
@@ -126,15 +167,36 @@ func (c chooser) item(id string) *item {
 	return it
 }
 
-// plainly is what match is to find, by looking at everything.
+// judgeOf evaluates each expression for e by itself, once.
+func judgeOf(e *events.Event) func(*events.Filter) events.Truth {
+	known := make(map[string]events.Truth)
+	return func(f *events.Filter) events.Truth {
+		_, text := f.Expression()
+		truth, ok := known[text]
+		if !ok {
+			truth = oracle.Set([]events.Filter{*f}).Judge(filter.NewEvaluation(e))
+			known[text] = truth
+		}
+		return truth
+	}
+}
+
+// oracle keeps the compiled expressions.
+var oracle = filter.NewCache()
+
+// plainly is what the index is to find, by looking at everything.
 func plainly(items map[string]*item, e *events.Event, sequence uint64) (found []string) {
+	judge := judgeOf(e)
+	holds := func(s *events.Subscription) bool {
+		return s.Takes(e) && events.JudgeAll(s.Filters, e, judge) == events.True
+	}
 	for id, it := range items {
 		for _, v := range it.past() {
-			if v.From < sequence && sequence <= v.Until && v.criteria().Match(e) {
+			if v.From < sequence && sequence <= v.Until && holds(v.criteria()) {
 				found = append(found, id+mark(v.Gone || !it.live()))
 			}
 		}
-		if it.live() && it.From < sequence && it.Subscription.Match(e) {
+		if it.live() && it.From < sequence && holds(it.Subscription) {
 			found = append(found, id)
 		}
 	}
@@ -149,8 +211,13 @@ func mark(gone bool) string {
 	return ""
 }
 
+func matching(x *index, e *events.Event, sequence uint64, dst []Match) []Match {
+	s := x.find(e, sequence, dst)
+	return s.matches(false, zerolog.Nop())
+}
+
 func byIndex(x *index, e *events.Event, sequence uint64) (found []string) {
-	for _, m := range x.match(e, sequence, nil) {
+	for _, m := range matching(x, e, sequence, nil) {
 		found = append(found, m.ID+mark(m.Entry == nil))
 	}
 	slices.Sort(found)

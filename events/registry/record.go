@@ -178,7 +178,8 @@ func sameFilter(a, b events.Filter) bool {
 	if (a.Not == nil) != (b.Not == nil) || a.Not != nil && !sameFilter(*a.Not, *b.Not) {
 		return false
 	}
-	return slices.Equal(a.Exact, b.Exact) && slices.Equal(a.Prefix, b.Prefix) && slices.Equal(a.Suffix, b.Suffix) &&
+	return a.SQL == b.SQL && a.CEL == b.CEL && a.Match == b.Match &&
+		slices.Equal(a.Exact, b.Exact) && slices.Equal(a.Prefix, b.Prefix) && slices.Equal(a.Suffix, b.Suffix) &&
 		slices.EqualFunc(a.All, b.All, sameFilter) && slices.EqualFunc(a.Any, b.Any, sameFilter)
 }
 

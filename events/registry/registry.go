@@ -135,14 +135,25 @@ func (r *Registry) Lookup(id string) (*Entry, bool) {
 }
 
 // Match appends to dst the subscriptions that the event e, stored at sequence, goes to: those whose version of that
-// sequence holds for it, each once, in no particular order. It is as new as the last Fresh.
+// sequence holds for it, each once, in no particular order. It is as new as the last Fresh. A filter that fails counts as
+// false, and in the metrics.
 func (r *Registry) Match(e *events.Event, sequence uint64, dst []Match) []Match {
+	return r.match(e, sequence, dst, false)
+}
+
+// Matched is Match for who looks an event up that was matched before: nothing is counted again.
+func (r *Registry) Matched(e *events.Event, sequence uint64, dst []Match) []Match {
+	return r.match(e, sequence, dst, true)
+}
+
+func (r *Registry) match(e *events.Event, sequence uint64, dst []Match, quiet bool) []Match {
 	if e.Type() == events.TypeTest {
 		return dst // the subscription that is tested has its delivery already
 	}
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.index.match(e, sequence, dst)
+	s := r.index.find(e, sequence, dst)
+	r.mu.RUnlock()
+	return s.matches(quiet, r.log)
 }
 
 // Broken returns the ids of records that cannot be read, and why. Their last good version stays in use.

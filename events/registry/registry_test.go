@@ -97,7 +97,8 @@ func accept(t testing.TB, js jetstream.JetStream) uint64 {
 
 func subscription(t testing.TB, text string) *events.Subscription {
 	t.Helper()
-	s, err := events.DecodeSubscription([]byte(text), "", events.SinkPolicy{})
+	unchecked := func(events.Language, string) string { return "" } // a hundred thousand take a while to compile
+	s, err := events.DecodeSubscription([]byte(text), "", events.SinkPolicy{WrongFilter: unchecked})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ func (r *Registry) Rotate(ctx context.Context, id string, rotation *events.Rotat
 			return ErrNotFound
 		case ifMatch != 0 && old.Revision != ifMatch:
 			return ErrConflict
+		case old.Locked != nil:
+			return old.Locked
 		}
 		s := old.Subscription.Clone()
 		now := time.Now()

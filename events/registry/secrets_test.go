@@ -141,6 +141,9 @@ func TestLockedIsKept(t *testing.T) {
 	}
 	wantMatches(t, lost, "refund", 2, "a b")
 	ctx := t.Context()
+	if _, err := lost.Rotate(ctx, "a", &events.Rotation{}, 0); !isLocked(err) {
+		t.Errorf("rotated without the secret: %v", err)
+	}
 	if _, err := lost.SetPaused(ctx, "a", true); !isLocked(err) {
 		t.Errorf("pause: %v", err)
 	}

@@ -227,6 +227,27 @@ func (h *History) follow(ctx context.Context, subject string, ids map[string]boo
 	return f.records, errors.Join(err, f.err)
 }
 
+// Newest returns the newest record of a delivery after the one that d has, or nil when there is none.
+func (h *History) Newest(ctx context.Context, d *events.Delivery) (*events.Record, error) {
+	if d.Record == 0 {
+		f, err := h.findRecords(ctx, d.Subscription, d.Event.Sequence, d.ID)
+		if f == nil || err != nil {
+			return nil, err
+		}
+		return f.Record, nil
+	}
+	records, err := h.follow(ctx, HistorySubject(d.Subscription, d.Event.Sequence), map[string]bool{d.ID: true}, d.Record+1)
+	if len(records) == 0 || err != nil {
+		return nil, err
+	}
+	return records[len(records)-1], nil
+}
+
+// EventAt returns the event at a sequence; nil when there is none, or none any more.
+func (h *History) EventAt(ctx context.Context, sequence uint64) (*StoredEvent, error) {
+	return (&EventLog{h.reader}).Get(ctx, sequence)
+}
+
 // findPending finds a delivery that has no record yet, because no attempt of it has ended.
 func (h *History) findPending(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
 	pending, err := h.expected(ctx, sequence)

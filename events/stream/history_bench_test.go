@@ -108,7 +108,7 @@ func BenchmarkHistory(b *testing.B) {
 	b.Run("settled", func(b *testing.B) {
 		read := 0
 		for b.Loop() {
-			if _, err := h.SettledFrom(f.Context(), 1, func(string, events.State, int, uint64) { read++ }); err != nil {
+			if _, err := h.SettledFrom(f.Context(), 1, Settled{Record: func(string, events.State, int, uint64) { read++ }}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -125,7 +125,7 @@ func (l *listing) settledOf(ctx context.Context, sequence, delivered uint64) (ma
 	if state.Last-start.Sequence > maxPendingRecords {
 		return nil, nil
 	}
-	_, err = l.SettledFrom(ctx, start.Sequence, func(id string, _ events.State, _ int, _ uint64) { settled[id] = true })
+	_, err = l.SettledFrom(ctx, start.Sequence, Settled{Record: func(id string, _ events.State, _ int, _ uint64) { settled[id] = true }})
 	return settled, err
 }
 

@@ -47,6 +47,9 @@ type begun struct {
 
 // visit takes one record, and says whether the walk goes on.
 func (r *records) visit(sequence uint64, msg *nats.Msg) bool {
+	if isBatchList(msg.Header) {
+		return true
+	}
 	id := recordID(msg.Data)
 	if _, subscription, _ := strings.Cut(id, "-"); r.Subscription != "" && subscription != r.Subscription {
 		return true

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -15,11 +16,30 @@ import (
 // replicaLag is how long a read waits for the replica it got to catch up before it looks again.
 const replicaLag = 50 * time.Millisecond
 
-// Settled is called for one history record: the delivery's state after it, the attempts made by then, and the record's
-// sequence.
-type Settled func(delivery string, state events.State, attempts int, record uint64)
+// Settled takes what the history says about what was done before.
+type Settled struct {
+	// Record is called for a record: the delivery's state after it, the attempts made by then, and the record's sequence.
+	Record func(delivery string, state events.State, attempts int, record uint64)
+	// Batch is called for the list of a batch that was about to be sent; nil = those are passed over.
+	Batch func(*BatchList)
+}
 
-// SettledSince calls fn for every record written since from, in order, up to the newest when it began, whose sequence
+func (s *Settled) take(sequence uint64, msg *nats.Msg) error {
+	if !isBatchList(msg.Header) {
+		s.Record(recordID(msg.Data), recordState(msg.Data), recordAttempts(msg.Data), sequence)
+		return nil
+	}
+	if s.Batch == nil {
+		return nil
+	}
+	l, err := parseBatchList(msg.Data, sequence, time.Time{})
+	if err == nil {
+		s.Batch(l)
+	}
+	return err
+}
+
+// SettledSince calls fn for everything written since from, in order, up to the newest when it began, whose sequence
 // it returns. What was recorded since the time of a consumer's ack floor need not be done again.
 func (h *History) SettledSince(ctx context.Context, from time.Time, fn Settled) (last uint64, err error) {
 	return h.SettledUntil(ctx, from, math.MaxUint64, fn)
@@ -51,12 +71,13 @@ func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (las
 	next := max(from, state.First)
 	to = min(to, state.Last)
 	for next <= to {
+		var failed error
 		err := h.read(ctx, scan{stream: Attempts, from: next, to: to}, func(at uint64, msg *nats.Msg) bool {
 			next = at + 1
-			fn(recordID(msg.Data), recordState(msg.Data), recordAttempts(msg.Data), at)
-			return true
+			failed = fn.take(at, msg)
+			return failed == nil
 		})
-		if err != nil {
+		if err = errors.Join(err, failed); err != nil {
 			return 0, fmt.Errorf("read settled deliveries: %w", err)
 		}
 		if next > to {
@@ -67,6 +88,15 @@ func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (las
 		}
 	}
 	return to, nil
+}
+
+// Record returns the record at a sequence, or nil when it is not there any more.
+func (h *History) Record(ctx context.Context, sequence uint64) (*events.Record, error) {
+	m, err := h.leader(ctx, Attempts, getRequest{Sequence: sequence})
+	if m == nil || err != nil {
+		return nil, err
+	}
+	return ParseRecord(m.Data)
 }
 
 // lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.

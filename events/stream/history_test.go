@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -200,8 +201,12 @@ func TestSettled(t *testing.T) {
 		record   uint64
 	}
 	var got, want []entry
-	take := func(id string, state events.State, attempts int, record uint64) {
-		got = append(got, entry{id, state, attempts, record})
+	var lists []*BatchList
+	take := Settled{
+		Record: func(id string, state events.State, attempts int, record uint64) {
+			got = append(got, entry{id, state, attempts, record})
+		},
+		Batch: func(l *BatchList) { lists = append(lists, l) },
 	}
 	if last, err := h.SettledSince(t.Context(), time.Time{}, take); last != 0 || err != nil || got != nil {
 		t.Fatalf("of an empty history: %d, %v, %v", last, got, err)
@@ -228,6 +233,12 @@ func TestSettled(t *testing.T) {
 			t.Errorf("until %d (-want +got):\n%s", to, diff)
 		}
 	}
+	list := &BatchList{ID: "msg_x", Subscription: "sub", Members: []string{"1-sub", "2R1-sub"}}
+	msg, err := list.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.publish(msg)
 	for _, c := range []struct {
 		name string
 		call func() (uint64, error)
@@ -236,15 +247,34 @@ func TestSettled(t *testing.T) {
 		{"all", func() (uint64, error) { return h.SettledSince(t.Context(), at, take) }, want},
 		{"from a time", func() (uint64, error) { return h.SettledSince(t.Context(), middle, take) }, want[20:]},
 		{"from a sequence", func() (uint64, error) { return h.SettledFrom(t.Context(), 31, take) }, want[30:]},
-		{"after the end", func() (uint64, error) { return h.SettledFrom(t.Context(), 41, take) }, nil},
+		{"after the end", func() (uint64, error) { return h.SettledFrom(t.Context(), 42, take) }, nil},
 		{"from the future", func() (uint64, error) { return h.SettledSince(t.Context(), time.Now().Add(time.Hour), take) }, nil},
 	} {
-		got = nil
-		if last, err := c.call(); last != 40 || err != nil {
+		got, lists = nil, nil
+		if last, err := c.call(); last != 41 || err != nil {
 			t.Errorf("%s: last %d, %v", c.name, last, err)
 		}
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(entry{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
+		if c.want == nil {
+			continue
+		}
+		if list.Sequence = 41; len(lists) != 1 || !cmp.Equal(lists[0], list) {
+			t.Errorf("%s: lists %+v", c.name, lists)
+		}
+	}
+	back, err := h.BatchList(t.Context(), 41)
+	if err != nil || back == nil || back.Stored.IsZero() || !slices.Equal(back.Members, list.Members) {
+		t.Errorf("%+v, %v", back, err)
+	}
+	for _, other := range []uint64{40, 42} {
+		if l, err := h.BatchList(t.Context(), other); l != nil || err != nil {
+			t.Errorf("%d: %+v, %v", other, l, err)
+		}
+	}
+	// A list is no delivery.
+	if items, _, err := h.List(t.Context(), Query{}); err != nil || len(items) != 20 {
+		t.Errorf("%d deliveries, %v", len(items), err)
 	}
 }

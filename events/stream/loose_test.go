@@ -53,12 +53,12 @@ func TestAppendBesideWrite(t *testing.T) {
 	}
 	writing.Wait()
 	seen := map[string]int{}
-	_, err := NewHistory(f.read, nil).SettledFrom(t.Context(), 1, func(id string, state events.State, _ int, _ uint64) {
+	_, err := NewHistory(f.read, nil).SettledFrom(t.Context(), 1, Settled{Record: func(id string, state events.State, _ int, _ uint64) {
 		seen[id]++
 		if state != events.StateDelivered {
 			t.Errorf("%s is %s", id, state)
 		}
-	})
+	}})
 	if err != nil || len(seen) != n {
 		t.Fatalf("%d deliveries are recorded, %v", len(seen), err)
 	}
@@ -104,7 +104,7 @@ func TestAppendThatIsRefused(t *testing.T) {
 	close(failed)
 	close(stored)
 	there := map[string]bool{}
-	if _, err := NewHistory(f.read, nil).SettledFrom(t.Context(), 1, func(id string, _ events.State, _ int, _ uint64) { there[id] = true }); err != nil {
+	if _, err := NewHistory(f.read, nil).SettledFrom(t.Context(), 1, Settled{Record: func(id string, _ events.State, _ int, _ uint64) { there[id] = true }}); err != nil {
 		t.Fatal(err)
 	}
 	refused := 0

@@ -23,6 +23,7 @@ const (
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
+	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -35,13 +36,14 @@ const KeySecrets = "secrets"
 
 // Subjects and durable names.
 const (
-	SubjectPublish = "hookfleet.publish."  // + <tenant>.<type…>: what producers publish to
-	SubjectEvents  = "hookfleet.events."   // + <tenant>.<type…>
-	SubjectRetry   = "hookfleet.retry."    // + <subscription>.<delivery>: a timer that is set
-	SubjectDue     = "hookfleet.due."      // + <subscription>.<delivery>: a timer that fired
-	SubjectHeld    = "hookfleet.held."     // + <subscription>.<delivery>
-	SubjectDead    = "hookfleet.dead."     // + <tenant>.<subscription>.<delivery>
-	SubjectHistory = "hookfleet.attempts." // + <bucket of the subscription>.<bucket of the sequence>
+	SubjectPublish = "hookfleet.publish."        // + <tenant>.<type…>: what producers publish to
+	SubjectEvents  = "hookfleet.events."         // + <tenant>.<type…>
+	SubjectRetry   = "hookfleet.retry."          // + <subscription>.<delivery>: a timer that is set
+	SubjectDue     = "hookfleet.due."            // + <subscription>.<delivery>: a timer that fired
+	SubjectHeld    = "hookfleet.held."           // + <subscription>.<delivery>
+	SubjectDead    = "hookfleet.dead."           // + <tenant>.<subscription>.<delivery>
+	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
+	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
@@ -56,6 +58,7 @@ const InboxPrefix = "_HOOKFLEET"
 // carries Nats-Scheduler and Nats-Schedule-Next, each of which makes a publish fail or vanish.
 const (
 	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery: of what waits, and of dead letters
+	HeaderBatch    = "Hookfleet-Batch"    // history: the batch whose members it lists; then it is no record
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339

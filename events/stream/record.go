@@ -64,6 +64,10 @@ func appendDelivery(b []byte, d *events.Delivery) []byte {
 	b = appendTimeValue(b, d.CreatedAt)
 	b = append(b, `,"attempts":`...)
 	b = appendUint(b, uint64(d.Attempts))
+	if d.Uncounted != 0 {
+		b = append(b, `,"uncounted":`...)
+		b = appendUint(b, uint64(d.Uncounted))
+	}
 	if d.Reason != "" {
 		b = appendMember(b, "reason", string(d.Reason))
 	}
@@ -74,6 +78,13 @@ func appendDelivery(b []byte, d *events.Delivery) []byte {
 	if d.Record != 0 {
 		b = append(b, `,"record":`...)
 		b = appendUint(b, d.Record)
+	}
+	if d.Batch != nil {
+		b = append(b, `,"batch":{"id":`...)
+		b = appendString(b, d.Batch.ID)
+		b = append(b, `,"list":`...)
+		b = appendUint(b, d.Batch.List)
+		b = append(b, '}')
 	}
 	return b
 }
@@ -100,6 +111,9 @@ func appendAttempt(b []byte, a *events.Attempt) []byte {
 		b = append(b, '}')
 	}
 	b = appendTime(b, "nextat", a.NextAt)
+	if a.WebhookID != "" {
+		b = appendMember(b, "webhookid", a.WebhookID)
+	}
 	return append(b, '}')
 }
 

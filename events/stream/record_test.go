@@ -16,12 +16,12 @@ func TestAppendRecordIsWhatJSONWouldBe(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 678900000, time.UTC)
 	full := events.Record{
 		Delivery: events.Delivery{
-			ID: "1-a", Subscription: "a", Tenant: "t", CreatedAt: now, Attempts: 2, Reason: "gone", NextAt: now, ReplayOf: "1-a", Record: 7,
+			ID: "1-a", Subscription: "a", Tenant: "t", CreatedAt: now, Attempts: 2, Uncounted: 1, Reason: "gone", NextAt: now, ReplayOf: "1-a", Record: 7, Batch: &events.BatchRef{ID: "msg_x", List: 6},
 			Event: events.EventRef{Sequence: 1, ID: "é\"\\\n<&>", Source: "/s", Type: "t", Subject: "s\u2028"},
 		},
 		State: events.StateDead, EndedAt: now, First: true,
 		Attempt: &events.Attempt{
-			Number: 2, At: now, DurationMS: 1.25, Outcome: events.Dead, Reason: "gone", Status: 410, URL: "https://x/?a=b&c", NextAt: now,
+			Number: 2, At: now, DurationMS: 1.25, Outcome: events.Dead, Reason: "gone", Status: 410, URL: "https://x/?a=b&c", NextAt: now, WebhookID: "msg_x",
 			Response: &events.Response{Headers: map[string]string{"A": "b"}, Body: "gone\x00"},
 		},
 	}

@@ -232,7 +232,7 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 	}
 	return []jetstream.KeyValueConfig{
 		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention),
+		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
 	}
 }
 

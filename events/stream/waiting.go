@@ -22,6 +22,7 @@ const (
 type Waiting struct {
 	Delivery events.Delivery
 	Event    *events.Event
+	At       time.Time // when the timer fires; zero = at Delivery.NextAt. It is not stored
 }
 
 // message builds the message of a waiting delivery from our header and the event's own.
@@ -48,13 +49,17 @@ func deliveryHeader(d events.Delivery) (string, error) {
 	return string(meta), nil
 }
 
-// TimerMessage is the message that sets the delivery's timer to Delivery.NextAt. It replaces the timer it already has.
+// TimerMessage is the message that sets the delivery's timer. It replaces the timer it already has.
 func (w *Waiting) TimerMessage() (*nats.Msg, error) {
 	msg, err := w.message(RetrySubject(w.Delivery.Subscription, w.Delivery.ID))
 	if err != nil {
 		return nil, err
 	}
-	msg.Header[scheduleHeader] = []string{"@at " + w.Delivery.NextAt.UTC().Format(time.RFC3339Nano)}
+	at := w.At
+	if at.IsZero() {
+		at = w.Delivery.NextAt
+	}
+	msg.Header[scheduleHeader] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	msg.Header[scheduleTarget] = []string{DueSubject(w.Delivery.Subscription, w.Delivery.ID)}
 	return msg, nil
 }

@@ -316,6 +316,7 @@ func TestLostKey(t *testing.T) {
 		t.Errorf("%d requests without their secret", got-n)
 	}
 	c.Do(t, http.MethodPost, "/v1/subscriptions/"+v.name+"/pause", nil).Refused(t, http.StatusConflict, "secrets_locked")
+	c.Do(t, http.MethodPost, "/v1/subscriptions/"+v.name+"/rotate-secret", nil).Refused(t, http.StatusConflict, "secrets_locked")
 	if p := v.put("").Refused(t, http.StatusUnprocessableEntity, "invalid_subscription"); len(p.Errors) != 1 || p.Errors[0].Pointer != "/protocolsettings/signing/secret" {
 		t.Errorf("%+v", p)
 	}

@@ -263,3 +263,24 @@ func testTLSChanges(t *testing.T, s *fleettest.Server) {
 		t.Errorf("%d connections for two certificates", n)
 	}
 }
+
+// testTLSOverride: our certificate is for the sink's origin alone. A sink that an event names for itself does not see it, and what is said of
+// authorities holds there too.
+func testTLSOverride(t *testing.T, s *fleettest.Server) {
+	a := newAuthority(t)
+	asks := &tls.Config{Certificates: []tls.Certificate{a.issue(nil)}, ClientAuth: tls.RequestClientCert}
+	own, other := newSecured(t, asks), newSecured(t, asks.Clone())
+	cert, key := texts(t, a.issue(nil))
+	c, name := s.Client(), unique("tls")
+	c.Subscribe(t, name, fmt.Sprintf(`{"types":[%q],"sink":%q,"sinkoverride":"webhookurl","protocolsettings":{"tls":{"cacert":%q,"clientcert":%q,"clientkey":%q}}}`,
+		name, own.url, a.pem(), cert, key))
+	for i, to := range []string{"", other.url + "/hook", own.url + "/elsewhere"} {
+		c.AwaitDelivery(t, c.Publish(t, eventTo(fmt.Sprint(i), name, to)).Sequence, "delivered")
+	}
+	if got := own.names(0) + " " + other.names(0); got != "ann,ann " {
+		t.Errorf("certificates of %q were shown to the sink and to the other", got)
+	}
+	if n := other.requests.Load(); n != 1 {
+		t.Errorf("%d requests to the other", n)
+	}
+}

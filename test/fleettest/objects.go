@@ -45,7 +45,8 @@ type Attempt struct {
 		Headers map[string]string
 		Body    string
 	}
-	NextAt time.Time
+	NextAt    time.Time
+	WebhookID string // in content mode batch
 }
 
 // EventRef names an event.

@@ -14,6 +14,7 @@ import (
 // Media types of what is sent.
 const (
 	structuredType = "application/cloudevents+json"
+	batchType      = "application/cloudevents-batch+json"
 	jsonType       = "application/json"
 	binaryType     = "application/octet-stream"
 )
@@ -131,6 +132,21 @@ func (p *Plan) content(e *events.Event, values []events.Value, h http.Header) (b
 		body, contentType = p.structuredBody(e), p.structured
 	}
 	return body, contentType, err
+}
+
+// Member is what a batch has of an event.
+func (p *Plan) Member(e *events.Event) []byte { return p.structuredBody(e) }
+
+// Batch makes what is around a batch of several events, of which in has the first: it sets in h what the subscription
+// says, and returns the URL. Nothing of it is of one event.
+func (p *Plan) Batch(in *Input, h http.Header) (*url.URL, error) {
+	values := p.lookup.values(in)
+	u, err := p.sink.url(values)
+	if err != nil {
+		return nil, err
+	}
+	h["Content-Type"] = []string{cmp.Or(p.settings.ContentType, batchType)}
+	return u, setHeaders(p.headers, h, values)
 }
 
 // structuredBody is the event in structured mode.

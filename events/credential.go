@@ -1,0 +1,100 @@
+package events
+
+import (
+	"time"
+
+	"github.com/hookfleet/hookfleet/auth/secret"
+)
+
+// Types of credentials (API.md 3.3).
+const (
+	CredentialNone        = "NONE"
+	CredentialAPIKey      = "APIKEY"
+	CredentialPlain       = "PLAIN"
+	CredentialBearer      = "BEARER"
+	CredentialAccessToken = "ACCESSTOKEN"
+	CredentialTokenServer = "TOKENSERVER"
+)
+
+// How a token server is asked.
+const (
+	GrantClientCredentials = "client_credentials"
+	GrantPassword          = "password"
+	GrantJSON              = "json"
+)
+
+// Where an API key goes, and how a client shows itself to a token server.
+const (
+	InHeader    = "header"
+	InQuery     = "query"
+	StyleHeader = "header"
+	StyleParams = "params"
+)
+
+const (
+	defaultKeyName       = "Authorization"
+	defaultUsernameField = "username"
+	defaultPasswordField = "password"
+	defaultTokenPath     = "access_token"
+	defaultExpiresPath   = "expires_in"
+)
+
+// Expired reports whether the credential has ended by now, so that nothing may be sent until there is a new one. It is
+// false for none.
+func (c *Credential) Expired(now time.Time) bool {
+	return c != nil && !c.AccessTokenExpiresUTC.IsZero() && !now.Before(c.AccessTokenExpiresUTC)
+}
+
+// secrets returns the secrets that a credential of its type has, which go to the origin of sink.
+func (c *Credential) secrets(sink string) []secretField {
+	field := func(pointer string, text *secret.Text) secretField {
+		return secretField{pointer: pointer, text: text, of: "sink", origin: sink, need: true, kind: c.Type + " " + c.GrantType}
+	}
+	switch c.Type {
+	case CredentialAPIKey:
+		f := field("/sinkcredential/value", &c.Value)
+		if !c.Secret.IsZero() { // the mask of the short form
+			f.said = "/sinkcredential/secret"
+		}
+		return []secretField{f}
+	case CredentialPlain:
+		return []secretField{field("/sinkcredential/secret", &c.Secret)}
+	case CredentialBearer, CredentialAccessToken:
+		return []secretField{field("/sinkcredential/accesstoken", &c.AccessToken)}
+	case CredentialTokenServer:
+		return c.serverSecrets(field, sink)
+	default:
+		return nil
+	}
+}
+
+// serverSecrets are those for a token server. What it gets must not go to another, nor the token that it answers to
+// another sink.
+func (c *Credential) serverSecrets(field func(string, *secret.Text) secretField, sink string) (all []secretField) {
+	add := func(pointer string, text *secret.Text, need bool) {
+		f := field(pointer, text)
+		f.of, f.origin, f.need = "sink or tokenendpoint", sink+" "+Origin(c.TokenEndpoint), need
+		all = append(all, f)
+	}
+	if c.ClientID != "" || !c.ClientSecret.IsZero() {
+		add("/sinkcredential/clientsecret", &c.ClientSecret, c.GrantType == GrantClientCredentials)
+	}
+	if c.GrantType != GrantClientCredentials {
+		add("/sinkcredential/password", &c.Password, true)
+	}
+	return all
+}
+
+// adopt completes c with what belongs to the secrets that it keeps of old: the short forms say user and password, or
+// name and value, in one. It follows when all secrets are there.
+func (c *Credential) adopt(old *Credential) {
+	switch {
+	case c.Type == CredentialAPIKey && c.Name == "":
+		c.In, c.Name = old.In, old.Name
+	case c.Type == CredentialPlain && c.Identifier == "":
+		c.Identifier = old.Identifier
+	}
+	if c.Type == CredentialAPIKey {
+		c.Secret = secret.Text{}
+	}
+}

@@ -1,0 +1,186 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plain is v as encoding/json reads it, with numbers as they are spelled.
+func plain(v DataValue) any {
+	switch v.Kind() {
+	case ValueObject:
+		m := map[string]any{}
+		for i := range v.Len() {
+			name, member, _ := v.MemberAt(i)
+			m[name] = plain(member)
+		}
+		return m
+	case ValueArray:
+		list := []any{}
+		for item := range v.Items() {
+			list = append(list, plain(item))
+		}
+		return list
+	case ValueNumber:
+		return json.Number(v.Text())
+	case ValueString:
+		return v.Text()
+	case ValueBool:
+		return v.Text() == "true"
+	default:
+		return nil
+	}
+}
+
+func wide(n int, format string) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(format, i)
+	}
+	return strings.Join(all, ",")
+}
+
+func TestValue(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`null`, `true`, `false`, `0`, `-1.50e+3`, `""`, `"a\"b\u00e9é\\"`, `[]`, `{}`, ` [ 1 , [ ] , { } , "x" ] `,
+		`{"a":{"b":[1,{"c":null}],"":2},"\u0061b":"x", "d" : [[[]]] }`,
+		`{"a":1,"b":[2],"a":{"c":3}}`,
+		`{` + wide(100, `"m%d":[%[1]d]`) + `}`,
+		`[` + wide(100, `{"a":%d}`) + `]`,
+		`{"deep":{"x":[` + wide(33, `%d`) + `],"y":{` + wide(40, `"\u0061%d":%[1]d`) + `,"a7":"twice"}}}`,
+	} {
+		v, ok := event(t, `,"data":`+text).JSON()
+		if !ok {
+			t.Fatalf("%s is no JSON", text)
+		}
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.UseNumber()
+		var want any
+		if err := dec.Decode(&want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, plain(v)); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+		lookUp(t, v)
+	}
+}
+
+// lookUp checks that what is found by name or place is what is there.
+func lookUp(t *testing.T, v DataValue) {
+	t.Helper()
+	items := slices.Collect(v.Items())
+	for i := range v.Len() {
+		if v.Kind() == ValueArray {
+			item, ok := v.Item(i)
+			if !ok || item != items[i] {
+				t.Errorf("item %d is %v, want %v", i, item, items[i])
+			}
+			lookUp(t, item)
+			continue
+		}
+		name, member, ok := v.MemberAt(i)
+		named, found := v.Member(name)
+		if !ok || !found || i == v.Len()-1 && named != member {
+			t.Errorf("member %q is %v, want %v", name, named, member)
+		}
+		lookUp(t, named)
+	}
+	for _, i := range []int{-1, v.Len()} {
+		if _, ok := v.Item(i); ok {
+			t.Errorf("there is an item %d of %d", i, v.Len())
+		}
+		if _, _, ok := v.MemberAt(i); ok {
+			t.Errorf("there is a member %d of %d", i, v.Len())
+		}
+	}
+	if _, ok := v.Member("absent"); ok {
+		t.Error("there is an absent member")
+	}
+}
+
+func TestValueOfOtherData(t *testing.T) {
+	t.Parallel()
+	for _, members := range []string{``, `,"data_base64":"AA=="`, `,"datacontenttype":"text/plain","data":"{}"`} {
+		if v, ok := event(t, members).JSON(); ok {
+			t.Errorf("%s has JSON %v", members, v)
+		}
+	}
+	e, err := ParseNATS(map[string][]string{
+		"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}, "ce-type": {"t"}, "ce-datacontenttype": {"application/json"},
+	}, []byte("\n{\"a\": [1]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, ok := e.JSON()
+	if a, has := v.Member("a"); !ok || !has || a.Len() != 1 {
+		t.Errorf("data in binary mode is %v", v)
+	}
+}
+
+// Many ask at once, and get the same tree.
+func TestValueIsReadOnce(t *testing.T) {
+	t.Parallel()
+	e := event(t, `,"data":{"a":[1,2,3]}`)
+	var all sync.WaitGroup
+	values := make([]DataValue, 8)
+	for i := range values {
+		all.Go(func() {
+			values[i], _ = e.JSON()
+			if a, ok := values[i].Member("a"); !ok || a.Len() != 3 {
+				t.Error("a is not there")
+			}
+		})
+	}
+	all.Wait()
+	if len(slices.Compact(values)) != 1 {
+		t.Error("there are several trees")
+	}
+}
+
+// What is valid JSON is read as encoding/json reads it, and nothing panics.
+func FuzzValue(f *testing.F) {
+	f.Add([]byte(`{"a":{"b":[1,{"c":null}],"":2},"\u0061":"x"}`))
+	f.Add([]byte(`[` + wide(40, `{"a%d":1.5}`) + `]`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		e, err := ParseStructured(slices.Concat([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":`), text, []byte(`}`)))
+		if err != nil {
+			return
+		}
+		v, ok := e.JSON()
+		data, _ := e.Data()
+		if !ok || len(data) == 0 {
+			return
+		}
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.UseNumber()
+		var want any
+		if err := dec.Decode(&want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, plain(v)); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// The cost of the first look at data of 1 KiB.
+func BenchmarkJSON(b *testing.B) {
+	text := `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"amount":150,"order":{"id":"4711","lines":[` +
+		wide(20, `{"code":"A%d","price":10.5,"text":"some text"}`) + `]}}}`
+	data, _ := mustParse(b, text).Data()
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var t tree
+		t.read(data)
+	}
+}
