@@ -43,7 +43,7 @@ func recorded(t *testing.T, s *fleettest.Server) map[string]int {
 	if last == 0 {
 		return counts
 	}
-	c, err := js.OrderedConsumer(t.Context(), stream.Attempts, jetstream.OrderedConsumerConfig{HeadersOnly: true})
+	c, err := js.OrderedConsumer(t.Context(), stream.Attempts, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
