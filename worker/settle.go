@@ -98,17 +98,43 @@ func (w *Worker) setTimer(ctx context.Context, d *delivery) error {
 	return nil
 }
 
-// hold puts the delivery into its sink's held queue, and says that there is one. Being there already is as good.
+// hold puts the delivery into its sink's held queue, and says that there is one.
 func (w *Worker) hold(ctx context.Context, d *delivery) error {
 	msg, err := d.waiting().HeldMessage()
 	if err != nil {
 		return err
 	}
-	if _, err := w.waits.Write(ctx, msg, stream.HeldName); err != nil && !errors.Is(err, stream.ErrExists) {
-		return fmt.Errorf("hold %s: %w", d, err)
+	for {
+		_, err := w.waits.Write(ctx, msg, stream.HeldName)
+		if errors.Is(err, stream.ErrExists) {
+			stays, lookErr := w.heldAlready(ctx, d)
+			if !stays && lookErr == nil {
+				continue // the subject is free now
+			}
+			err = lookErr
+		}
+		if err != nil {
+			return fmt.Errorf("hold %s: %w", d, err)
+		}
+		break
 	}
 	w.backlogs.held(d.Subscription)
 	return w.markBacklog(ctx, d.Subscription)
+}
+
+// heldAlready reports whether what lies in the held queue is the delivery as it is now: held before by one who was killed.
+// What lies there from before its last attempt goes: it was drained, its retry was due before its ack had arrived, and
+// with that ack the delivery would be nowhere.
+func (w *Worker) heldAlready(ctx context.Context, d *delivery) (bool, error) {
+	parked, ok, err := w.waitlist.Held(ctx, d.Subscription, d.ID)
+	if err != nil || !ok {
+		return false, err
+	}
+	if parked.Delivery.Attempts >= d.Attempts {
+		return true, nil
+	}
+	_, err = w.waitlist.Remove(ctx, parked)
+	return false, err
 }
 
 func (w *Worker) markBacklog(ctx context.Context, subscription string) error {

@@ -230,6 +230,34 @@ func TestHeldSinkDrainsByItself(t *testing.T) {
 	}
 }
 
+// TestHoldTakesThePlaceOfWhatIsOlder: a retry that is due before the ack of the held message it came from, of a sink that is
+// closed again, was taken for held already, and was nowhere once that ack arrived.
+func TestHoldTakesThePlaceOfWhatIsOlder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var got atomic.Int64
+	b.subscribe("busy", sink(t, func(http.ResponseWriter, *http.Request) { got.Add(1) }), `{}`)
+	must[*registry.Entry](t)(b.registry.SetPaused(t.Context(), "busy", true))
+	id := events.DeliveryID(b.publish(1), "busy", 0)
+	b.work()
+	var older *stream.Parked
+	eventually(t, "it is held", func() (ok bool) {
+		older, ok, _ = b.waitlist.Held(t.Context(), "busy", id)
+		return ok
+	})
+	retry := older.Waiting // as after an attempt that failed
+	retry.Delivery.Attempts, retry.Delivery.NextAt = 1, time.Now()
+	if _, err := b.events.Write(t.Context(), must[*nats.Msg](t)(retry.TimerMessage()), stream.Retries); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the retry is held in its place", func() bool {
+		p, ok, err := b.waitlist.Held(t.Context(), "busy", id)
+		return err == nil && ok && p.Delivery.Attempts == 1 && p.Sequence > older.Sequence
+	})
+	must[*registry.Entry](t)(b.registry.SetPaused(t.Context(), "busy", false))
+	eventually(t, "it is sent", func() bool { return got.Load() == 1 })
+}
+
 // BenchmarkDeliver drains a backlog to a sink in the same process.
 func BenchmarkDeliver(b *testing.B) { benchmarkDeliver(b, `{"concurrency":64}`) }
 

@@ -75,6 +75,16 @@ func (w *Waitlist) Find(ctx context.Context, subscription, id string) (p *Parked
 	return nil, false, nil
 }
 
+// Held returns the delivery as it lies in its sink's held queue; ok is false when it does not, wherever else it waits.
+func (w *Waitlist) Held(ctx context.Context, subscription, id string) (p *Parked, ok bool, err error) {
+	m, err := w.leader(ctx, HeldName, getRequest{Last: HeldSubject(subscription, id)})
+	if m == nil || err != nil {
+		return nil, false, err
+	}
+	p, err = parseParked(m, PlaceHeld)
+	return p, err == nil, err
+}
+
 type place struct {
 	place           Place
 	stream, subject string
