@@ -60,7 +60,7 @@ type feature struct {
 // measureFeature gives the time of one call in microseconds, and its allocations.
 func measureFeature(do func()) (took, allocs float64) {
 	calls := 1
-	for took = 0; ; calls *= 2 { // until one look at the clock is nothing beside them
+	for ; ; calls *= 2 { // until one look at the clock is nothing beside them
 		if d := timeCalls(do, calls); d >= featureTime/4 {
 			calls = max(1, int(float64(calls)*float64(featureTime)/float64(d)))
 			break
