@@ -119,7 +119,7 @@ type Worker struct {
 	turns, sends context.Context //nolint:containedctx // see above
 
 	stop   atomic.Bool
-	loaded atomic.Bool
+	loaded chan struct{} // closed when it delivers
 
 	crowded atomic.Bool   // sinks wait for their drain
 	before  atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
@@ -142,7 +142,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
-		handed: &handedBack{times: map[uint64]int{}},
+		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}),
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
@@ -155,11 +155,16 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 
 // Ready says why the worker does not deliver yet; "" when it does.
 func (w *Worker) Ready() string {
-	if !w.loaded.Load() {
+	select {
+	case <-w.loaded:
+		return ""
+	default:
 		return "the worker has not read its state yet"
 	}
-	return ""
 }
+
+// Loaded is closed when the worker delivers for the first time.
+func (w *Worker) Loaded() <-chan struct{} { return w.loaded }
 
 func (w *Worker) stopping() bool { return w.stop.Load() }
 
@@ -199,7 +204,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.keepHouse(inner) })
 	delivering.Go(func() error { return newAsker(w).run(inner) })
 	delivering.Go(func() error { return w.cutAfterGrace(inner, sends, cut) })
-	w.loaded.Store(true)
+	close(w.loaded)
 	delivering.Go(func() error {
 		<-inner.Done()
 		w.stop.Store(true)

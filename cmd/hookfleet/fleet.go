@@ -69,7 +69,7 @@ func (f *fleet) start(ctx context.Context) error {
 	f.metrics = prometheus.NewRegistry()
 	f.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo,
+		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo, f.awaitWorker,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -299,6 +299,19 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	}
 	f.roles.run("worker", f.worker.Run)
 	return nil
+}
+
+// awaitWorker returns when the worker delivers: only then is the process ready.
+func (f *fleet) awaitWorker(ctx context.Context) error {
+	if f.worker == nil {
+		return nil
+	}
+	select {
+	case <-f.worker.Loaded():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (f *fleet) startScheduler(context.Context) (err error) {
