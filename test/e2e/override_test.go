@@ -88,10 +88,12 @@ func testOverrideHold(t *testing.T, s *fleettest.Server) {
 // themselves; a pause does.
 func testOverrideBesideHold(t *testing.T, s *fleettest.Server) {
 	own := sinktest.New(t)
-	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`, sinktest.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": "60"}})
+	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`, sinktest.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": "15"}})
 	f.client.Publish(t, eventTo("1", f.name, ""))
 	f.client.AwaitState(t, f.name, "held")
-	f.await(f.client.Publish(t, eventTo("2", f.name, own.URL(f.path))), "delivered")
+	if d := f.await(f.client.Publish(t, eventTo("2", f.name, own.URL(f.path))), "delivered"); d.EndedAt.Sub(d.CreatedAt) > 10*time.Second {
+		t.Errorf("took %v beside the hold of another sink", d.EndedAt.Sub(d.CreatedAt))
+	}
 	f.await(f.client.Publish(t, eventTo("3", f.name, "")), "held")
 	f.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+f.name+"/pause")
 	f.await(f.client.Publish(t, eventTo("4", f.name, own.URL(f.path))), "held")
