@@ -139,6 +139,9 @@ type DeliveryConfig struct {
 	Concurrency int            `json:"concurrency"`         // simultaneous sends of the whole fleet
 	Pause       *Pause         `json:"pause,omitempty"`     // nil = failures never pause it
 	Breaker     Breaker        `json:"breaker"`
+	Ordering    *Ordering      `json:"ordering,omitempty"`  // nil = unordered
+	Schedule    *Schedule      `json:"schedule,omitempty"`  // nil = at once
+	Lifecycle   *Lifecycle     `json:"lifecycle,omitempty"` // nil = events have no status
 }
 
 // ResponseRule replaces the table of API.md 3.4 for the responses that it matches.
