@@ -78,7 +78,14 @@ const (
 	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
-	ReasonNoSink       Reason = "no_sink"
+
+	// Of skips, in the order in which they apply.
+	ReasonExpired         Reason = "expired" // expirytime
+	ReasonNoSink          Reason = "no_sink"
+	ReasonNoStatus        Reason = "no_status"
+	ReasonCompleted       Reason = "completed"
+	ReasonDuplicateStatus Reason = "duplicate_status"
+	ReasonSuperseded      Reason = "superseded"
 )
 
 // Verdict is the decision about one attempt, as a value: what settle carries out. Exactly one Outcome, and what it needs.
