@@ -1,3 +1,0 @@
-package events
-
-func (s *Subscription) KeyOf(e *Event) (string, bool) { return e.Subject(), e.Subject() != "" }
