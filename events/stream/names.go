@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"hash/fnv"
 	"strconv"
 	"strings"
@@ -24,6 +26,7 @@ const (
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
+	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -112,6 +115,17 @@ func HeldSubject(subscription, delivery string) string {
 
 // HeldConsumer is the consumer that drains a sink's held queue.
 func HeldConsumer(subscription string) string { return "held-" + subscription }
+
+// ProgressSubject is where the progress of one key of a lifecycle is. Its hash is too long for two keys to share it.
+func ProgressSubject(subscription, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "$KV." + BucketLifecycle + "." + subscription + "." + hex.EncodeToString(sum[:16])
+}
+
+// ProgressSubjects matches the progress of all keys of a subscription.
+func ProgressSubjects(subscription string) string {
+	return "$KV." + BucketLifecycle + "." + subscription + ".>"
+}
 
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {
