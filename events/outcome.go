@@ -70,6 +70,7 @@ const (
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
 	ReasonRate         Reason = "rate"
+	ReasonOrder        Reason = "order" // of what is held: another delivery of its key, or a tick, comes first
 	ReasonBreaker      Reason = "breaker"
 	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
 	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
