@@ -183,12 +183,16 @@ func (w *Worker) pace(e *registry.Entry) (at pace) {
 	return at.and(consentedPace(e, &h))
 }
 
-// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
+// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there, or
+// steps aside.
 func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
-	if d.lane == w.held {
-		return events.Verdict{Outcome: events.Returned}
+	if d.lane != w.held {
+		return events.Verdict{Outcome: events.Held, Reason: reason}
 	}
-	return events.Verdict{Outcome: events.Held, Reason: reason}
+	if until := w.stepAside(d); !until.IsZero() {
+		return events.Verdict{Outcome: events.Retry, Reason: reason, NextAt: until}
+	}
+	return events.Verdict{Outcome: events.Returned}
 }
 
 // notYet is notNow for one that waited in vain, perhaps only because we stop.
