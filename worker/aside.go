@@ -20,7 +20,7 @@ type asides struct{ used atomic.Int64 }
 // that began then would move all that waits for the sink out of HELD.
 func (w *Worker) newAsides(id string) *asides {
 	e, ok := w.registry.Lookup(id)
-	if !ok || e.Subscription.SinkOverride == "" {
+	if !ok || e.Subscription.SinkOverride == "" || e.Subscription.Laned() { // what has an order keeps it
 		return nil
 	}
 	h := w.registry.Health(id)
