@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -91,5 +92,30 @@ func TestFindInBundles(t *testing.T) {
 		if err != nil || r == nil || r.ID != id {
 			t.Errorf("%s at %d: %+v, %v", id, sequences[id], r, err)
 		}
+	}
+}
+
+// TestBacklogOfBundles: what is recorded is not pending, whatever shares its message.
+func TestBacklogOfBundles(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	b := NewBacklog(NewHistory(f.read, func(context.Context, *events.Event, uint64) ([]string, error) { return []string{"s"}, nil }))
+	e := f.event("acme", "0")
+	var writes []*write
+	for i := range 5 {
+		seq, at := f.accept(f.event("acme", fmt.Sprint(i+1)))
+		if i == 1 || i == 3 {
+			r := &events.Record{Delivery: f.delivery(e, seq, "s", at), State: events.StateDelivered, First: true}
+			writes = append(writes, &write{msg: RecordMessage(r)})
+		}
+	}
+	f.take(4)
+	together := bundles(writes)
+	if len(together) != 1 {
+		t.Fatalf("%d messages", len(together))
+	}
+	f.publish(together[0].message())
+	if counts, _, err := b.Pending(t.Context(), "", ""); err != nil || counts["s"] != 3 {
+		t.Errorf("pending %v, %v", counts, err)
 	}
 }
