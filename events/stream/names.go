@@ -13,6 +13,7 @@ const (
 	HeldName = "HELD"     // deliveries whose sink may not be sent to now
 	DeadName = "DEAD"     // dead letters
 	Attempts = "ATTEMPTS" // delivery history
+	Items    = "ITEMS"    // what status sources watch
 )
 
 // KV buckets.
@@ -24,6 +25,10 @@ const (
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
+	BucketSources       = "hookfleet_sources"       // key: id of a status source
+	BucketPolls         = "hookfleet_polls"         // key: source id; how far its present poll is
+	BucketPollers       = "hookfleet_pollers"       // key: id of a process that polls; heartbeats that expire
+	BucketSourceTicks   = "hookfleet_sourceticks"   // key: source id; the last poll that is through
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -44,6 +49,7 @@ const (
 	SubjectDead    = "hookfleet.dead."           // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
+	SubjectItems   = "hookfleet.items."          // + <state>.<source>.<hash of the key>
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts

@@ -232,7 +232,8 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 	}
 	return []jetstream.KeyValueConfig{
 		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
+		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), plain(BucketSources), plain(BucketPolls),
+		expiring(BucketPollers, 0), plain(BucketSourceTicks), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
 	}
 }
 
@@ -269,6 +270,11 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
+		}),
+		// One message an item. Completed ones carry the time that they are kept for.
+		file(jetstream.StreamConfig{
+			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
 		}),
 	}
 }
