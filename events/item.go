@@ -21,6 +21,7 @@ type Item struct {
 	Key         string    `json:"key"`
 	Status      string    `json:"status"` // the last one that was found, or the source's initial one
 	AddedAt     time.Time `json:"addedat"`
+	Changes     int       `json:"changes,omitempty"`    // how often another status was found
 	ChangedAt   time.Time `json:"changedat,omitzero"`   // when the status was found; zero = it is the initial one
 	CompletedAt time.Time `json:"completedat,omitzero"` // zero = it is open
 
@@ -43,10 +44,10 @@ func ItemHash(key string) string {
 	return lowerBase32.EncodeToString(sum[:16])
 }
 
-// Change is the event that an item has another status. revision is that of the item before, as it is stored, so that
-// the same change has the same id however often it is found.
-func (s *StatusSource) Change(i *Item, revision uint64, status Value, at time.Time) (*Event, error) {
-	sum := digest(i.Key, i.AddedAt.UTC().Format(time.RFC3339Nano), strconv.FormatUint(revision, 10), status.Text())
+// Change is the event that an item, as it was before, has another status. The same change has the same id however often
+// it is found.
+func (s *StatusSource) Change(i *Item, status Value, at time.Time) (*Event, error) {
+	sum := digest(i.Key, i.AddedAt.UTC().Format(time.RFC3339Nano), strconv.Itoa(i.Changes), status.Text())
 	b := make([]byte, 0, 512)
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b = lowerBase32.AppendEncode(b, sum[:20])

@@ -44,33 +44,33 @@ func TestChange(t *testing.T) {
 	s := &StatusSource{ID: "orders", Tenant: "acme", Type: "order.status"}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	item := &Item{Key: `order "1"`, AddedAt: at}
-	change := func(s *StatusSource, i *Item, revision uint64, status string, at time.Time) *Event {
-		e, err := s.Change(i, revision, TextValue(status), at)
+	change := func(s *StatusSource, i *Item, status string, at time.Time) *Event {
+		e, err := s.Change(i, TextValue(status), at)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return e
 	}
-	e := change(s, item, 7, "Ended", at)
+	e := change(s, item, "Ended", at)
 	want := `{"specversion":"1.0","id":"` + e.ID() + `","source":"/sources/orders","type":"order.status","subject":"order \"1\"","time":"2026-01-02T03:04:05.006Z",` +
 		`"tenant":"acme","datacontenttype":"application/json","data":{"status":"Ended"}}`
 	if got := string(e.Structured()); got != want || len(e.ID()) != 32 {
 		t.Errorf("event\n%s\nwant\n%s", got, want)
 	}
-	if change(s, item, 7, "Ended", at.Add(time.Hour)).ID() != e.ID() {
+	if change(s, item, "Ended", at.Add(time.Hour)).ID() != e.ID() {
 		t.Error("the same change has another id")
 	}
 	for name, other := range map[string]*Event{
-		"status":   change(s, item, 7, "Cancelled", at),
-		"revision": change(s, item, 8, "Ended", at),
-		"key":      change(s, &Item{Key: "order-2", AddedAt: at}, 7, "Ended", at),
-		"item":     change(s, &Item{Key: item.Key, AddedAt: at.Add(1)}, 7, "Ended", at),
+		"status": change(s, item, "Cancelled", at),
+		"change": change(s, &Item{Key: item.Key, AddedAt: at, Changes: 1}, "Ended", at),
+		"key":    change(s, &Item{Key: "order-2", AddedAt: at}, "Ended", at),
+		"item":   change(s, &Item{Key: item.Key, AddedAt: at.Add(1)}, "Ended", at),
 	} {
 		if other.ID() == e.ID() {
 			t.Errorf("another %s has the same id", name)
 		}
 	}
-	if e := change(&StatusSource{ID: "a", Tenant: DefaultTenant, Type: "t"}, item, 1, "x", at); e.HasTenant() {
+	if e := change(&StatusSource{ID: "a", Tenant: DefaultTenant, Type: "t"}, item, "x", at); e.HasTenant() {
 		t.Error("the default tenant is said")
 	}
 }
