@@ -100,4 +100,16 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"ResponseRule.action": "ack: delivered; retry: as the policy says, or every; deadletter: at once; disable: a dead letter, and the subscription is disabled as by a 410",
 	"ResponseRule.every": "of retry: a fixed interval, 10ms to 30d, until success or maxage, without jitter. Such attempts have numbers, and count for neither maxattempts " +
 		"nor the policy's delay, breaker or pause",
+
+	"StatusSource.id":          "made up if absent",
+	"StatusSource.tenant":      "whose events they are; default: default",
+	"StatusSource.url":         "where the status of an item is asked for with GET: as a sink, with the placeholder ${key}, percent-encoded, in its path or query, and no other",
+	"StatusSource.credential":  "what requests show, as sinkcredential of a subscription",
+	"StatusSource.every":       "between ticks, which are aligned to the epoch: 100ms to 30d; default 5m. A tick that was missed is made up for once; one that is not through delays the next",
+	"StatusSource.status":      "where the status is in the JSON answer, such as data.orders[0].status; default status. A string that is not empty, a number, or true or false",
+	"StatusSource.type":        "of the events",
+	"StatusSource.initial":     "the status that an item begins with, for which nothing is published; default Booked",
+	"StatusSource.terminal":    "statuses that complete an item, after they are published; absent = none",
+	"StatusSource.concurrency": "simultaneous requests over the whole fleet, 1 to 500; default 64",
+	"StatusSource.timeout":     "of the whole exchange, 100ms to 5m; default 15s",
 }

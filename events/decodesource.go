@@ -24,7 +24,7 @@ const (
 )
 
 // DecodeSource reads a source from the JSON of the API as DecodeSubscription reads a subscription, with the code
-// invalid_source. KeepSecrets follows. lastpoll, which is read-only, is ignored.
+// invalid_source. KeepSecrets follows. lastpoll and items, which are read-only, are ignored.
 func DecodeSource(text []byte, tenant string, policy SinkPolicy) (*StatusSource, error) {
 	if len(text) > MaxSourceBytes {
 		return nil, tooLarge("", "is larger than "+strconv.Itoa(MaxSourceBytes)+" bytes")
@@ -69,6 +69,7 @@ func (d *sourceReader) source(v *jsonValue) {
 		"concurrency": d.integer(&s.Concurrency, 1, MaxConcurrency),
 		"timeout":     d.duration(&s.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"lastpoll":    d.ignore,
+		"items":       d.ignore,
 	})
 	if v.kind != jsonObject {
 		return
