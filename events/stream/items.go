@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -22,6 +22,8 @@ const (
 	itemRetention = historyRetention
 	// itemPage is how many items are in memory at a time, with 300 bytes each.
 	itemPage = 8192
+	// itemAdders is how many items one call adds at a time: they share the syncs of the writer.
+	itemAdders = 128
 )
 
 // StoredItem is an item and what it lies under.
@@ -56,55 +58,52 @@ func itemSubjects(state events.ItemState, source string) string {
 func (s *ItemStore) Add(ctx context.Context, source string, keys []string, status string) ([]StoredItem, error) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	items := make([]StoredItem, len(keys))
-	errs := make([]error, len(keys))
-	var adding sync.WaitGroup
-	for i, key := range keys { // at most events.MaxItemBatch
-		adding.Go(func() {
+	adding, ctx := errgroup.WithContext(ctx)
+	adding.SetLimit(itemAdders)
+	for i, key := range keys {
+		adding.Go(func() error {
 			items[i].Item = events.Item{Key: key, Status: status, AddedAt: now}
-			errs[i] = s.addOne(ctx, source, &items[i])
+			return s.addOne(ctx, source, &items[i])
 		})
 	}
-	adding.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := adding.Wait(); err != nil {
 		return nil, err
 	}
 	return items, nil
 }
 
+// addOne looks for a completed item on any replica: one that it misses is taken away again when it is asked for.
 func (s *ItemStore) addOne(ctx context.Context, source string, item *StoredItem) error {
-	done, err := s.find(ctx, itemSubject(events.ItemCompleted, source, item.Key))
-	if err != nil {
+	if there, err := s.find(ctx, s.direct, events.ItemCompleted, source, item); there || err != nil {
 		return err
 	}
-	if done != nil {
-		*item = *done
-		return nil
-	}
-	err = s.put(ctx, source, item, 0, "")
+	err := s.put(ctx, source, item, 0, "")
 	if !errors.Is(err, ErrMoved) {
 		return err
 	}
 	for _, state := range []events.ItemState{events.ItemOpen, events.ItemCompleted} {
-		there, err := s.find(ctx, itemSubject(state, source, item.Key))
-		if err != nil {
+		if there, err := s.find(ctx, s.leader, state, source, item); there || err != nil {
 			return err
-		}
-		if there != nil {
-			*item = *there
-			return nil
 		}
 	}
 	return nil // it was completed and forgotten, or its source deleted, in between
 }
 
-// find reads the item on a subject as the leader has it; nil when there is none.
-func (s *ItemStore) find(ctx context.Context, subject string) (*StoredItem, error) {
-	m, err := s.leader(ctx, Items, getRequest{Last: subject})
+// find replaces item by the one of its key that is stored, if there is one.
+func (s *ItemStore) find(ctx context.Context, get getter, state events.ItemState, source string, item *StoredItem) (bool, error) {
+	m, err := get(ctx, Items, getRequest{Last: itemSubject(state, source, item.Key)})
 	if m == nil || err != nil {
-		return nil, err
+		return false, err
 	}
-	return parseItem(m.Sequence, m.Data)
+	found, err := parseItem(m.Sequence, m.Data)
+	if err == nil {
+		*item = *found
+	}
+	return err == nil, err
 }
+
+// getter is reader.direct or reader.leader.
+type getter func(ctx context.Context, stream string, req getRequest) (*stored, error)
 
 func parseItem(sequence uint64, data []byte) (*StoredItem, error) {
 	item := &StoredItem{Revision: sequence}
@@ -152,8 +151,7 @@ func (s *ItemStore) Complete(ctx context.Context, source string, item *StoredIte
 
 // IsCompleted reports whether an item is completed, whatever else is stored of it.
 func (s *ItemStore) IsCompleted(ctx context.Context, source, key string) (bool, error) {
-	done, err := s.find(ctx, itemSubject(events.ItemCompleted, source, key))
-	return done != nil, err
+	return s.find(ctx, s.leader, events.ItemCompleted, source, &StoredItem{Item: events.Item{Key: key}})
 }
 
 // Drop takes an open item away that is completed: a crash left both.
