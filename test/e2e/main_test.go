@@ -173,7 +173,7 @@ func binary(id, typ, contentType string) http.Header {
 }
 
 // soon is what a loaded machine may add to a delay before a test calls it wrong.
-const soon = 3 * time.Second
+const soon = 8 * time.Second
 
 var structuredHeader = http.Header{"Content-Type": {fleettest.Structured}}
 
