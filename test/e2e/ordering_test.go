@@ -42,11 +42,12 @@ func (f *flow) inOrder(accepted []fleettest.Receipt) {
 	for i, r := range accepted {
 		place[r.ID] = i
 	}
-	attempted := map[string]int{}
+	attempted, history := map[string]int{}, map[string]string{}
 	for _, r := range f.sink.Got(f.path) {
 		key, at := subjectOf(r), place[eventID(r.Body)]
+		history[key] += fmt.Sprintf(" %d:%d@%s", at, r.Status, r.At.Format("05.000"))
 		if at < attempted[key] {
-			f.t.Errorf("of %s event %d was attempted after event %d", key, at, attempted[key])
+			f.t.Errorf("of %s event %d was attempted after event %d:%s", key, at, attempted[key], history[key])
 		}
 		attempted[key] = at
 	}
