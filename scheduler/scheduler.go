@@ -25,6 +25,10 @@ type Deps struct {
 	Writer   *stream.Writer
 	Storage  *stream.Storage
 	Log      zerolog.Logger
+
+	Index       jetstream.JetStream // reads all events for the index of statuses, on a connection that nobody else waits for
+	IndexWriter *stream.Writer      // stores the statuses
+	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
 }
 
 // Scheduler is one process's candidate for the scheduler of the fleet.
@@ -34,6 +38,8 @@ type Scheduler struct {
 	waitlist *stream.Waitlist
 	events   *stream.EventLog
 	history  *stream.History
+	statuses *stream.Statuses
+	index    *indexer
 
 	sweeper sweeper
 	auditor auditor
@@ -44,10 +50,13 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		Deps: deps, cfg: cfg,
 		waitlist: stream.NewWaitlist(deps.JS), events: stream.NewEventLog(deps.JS), history: stream.NewHistory(deps.JS, nil),
-	}, nil
+		statuses: stream.NewStatuses(deps.JS),
+	}
+	s.index = &indexer{Scheduler: s}
+	return s, nil
 }
 
 // Run acts whenever this process holds the lease, until ctx ends.
@@ -62,6 +71,7 @@ func (s *Scheduler) act(ctx context.Context) {
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
+	loops.Go(func() { s.runIndex(ctx) })
 	loops.Go(func() { s.every(ctx, s.cfg.Audit, "audit held deliveries", s.audit) })
 	var trimmed time.Time
 	loops.Go(func() {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,8 +46,13 @@ func setup(t testing.TB) *fixture {
 	<-reg.Loaded()
 	cfg := DefaultConfig()
 	cfg.StuckAfter = 10 * time.Millisecond
-	s, err := New(Deps{JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.Nop()}, cfg)
+	_, index := natstest.Connect(t, srv)
+	s, err := New(Deps{
+		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.Nop(), Index: index, IndexWriter: writer,
+	}, cfg)
 	must(t, err)
+	s.index.saved.Store(math.MaxUint64) // as if there were nothing to be put into the index
+	s.index.loaded.Store(true)
 	return &fixture{t, s, js}
 }
 

@@ -16,6 +16,7 @@ import (
 const (
 	deadRetention    = 30 * 24 * time.Hour // API.md 4
 	historyRetention = 7 * 24 * time.Hour
+	statusDuplicates = time.Second      // statuses have no ids; the server refuses a window above what is kept
 	cancelRetention  = time.Hour        // a delivery in flight ends within its timeout, 5 minutes at most
 	markerTTL        = 10 * time.Second // how long a KV marker of an expired key stays
 )
@@ -33,11 +34,12 @@ type Config struct {
 	Retention time.Duration // of settled events
 	MaxSize   int64         // bytes of EVENTS; 0 = no limit of its own
 	Dedupe    time.Duration // window in which an event's id is known
+	Statuses  time.Duration // how long a status is kept that no newer one replaces
 }
 
 // DefaultConfig is what API.md 6 says.
 func DefaultConfig() Config {
-	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute}
+	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute, Statuses: 30 * 24 * time.Hour}
 }
 
 // Validate names everything that is wrong.
@@ -56,8 +58,14 @@ func (c Config) Validate() error {
 	if c.Dedupe < 100*time.Millisecond || c.Dedupe > 7*24*time.Hour {
 		errs = append(errs, fmt.Errorf("events.dedupe: %s is not within 100ms and 7d", c.Dedupe))
 	}
+	if c.Statuses < minStatuses {
+		errs = append(errs, fmt.Errorf("statuses.retention: %s is under %s", c.Statuses, minStatuses))
+	}
 	return errors.Join(errs...)
 }
+
+// minStatuses is the least retention of statuses: what is shorter than a second is a slip.
+const minStatuses = time.Second
 
 // certificate is what is known of a stream since its birth.
 type certificate struct {
@@ -269,6 +277,10 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
+		}),
+		file(jetstream.StreamConfig{
+			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: t.cfg.Statuses, MaxMsgsPerSubject: 1, Duplicates: min(t.cfg.Statuses, statusDuplicates),
 		}),
 	}
 }
