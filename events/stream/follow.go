@@ -106,7 +106,10 @@ func followStatus(msg *nats.Msg) (ended bool, err error) {
 	case "404", "408": // nothing more came in time
 		return true, nil
 	case "409":
-		if msg.Header.Get("Description") == "Message Size Exceeds MaxBytes" {
+		switch msg.Header.Get("Description") {
+		case "Batch Completed": // which the number of messages has told
+			return false, nil
+		case "Message Size Exceeds MaxBytes":
 			return true, nil
 		}
 		fallthrough
