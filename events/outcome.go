@@ -77,6 +77,7 @@ const (
 	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
+	ReasonExpired      Reason = "expired" // of a skip: the event's expirytime has passed
 	ReasonNoSink       Reason = "no_sink"
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -49,6 +50,7 @@ func setup(t testing.TB) *fixture {
 	_, index := natstest.Connect(t, srv)
 	s, err := New(Deps{
 		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.Nop(), Index: index, IndexWriter: writer,
+		Metrics: prometheus.NewRegistry(),
 	}, cfg)
 	must(t, err)
 	s.index.saved.Store(math.MaxUint64) // as if there were nothing to be put into the index

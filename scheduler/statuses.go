@@ -19,7 +19,7 @@ import (
 const (
 	// indexAgain is the pause before a step of the index that failed is tried again.
 	indexAgain = time.Second
-	// indexAnswer bounds how long one who waits for the index is kept: longer than anybody waits.
+	// indexAnswer bounds how long those who wait for the index keep those waiting who come after them.
 	indexAnswer = 3 * time.Second
 	// maxAskers is how many may wait for the index; more are not answered.
 	maxAskers = 4096
@@ -266,11 +266,12 @@ func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
 				more = false
 			}
 		}
+		var answer []byte
 		if err := x.catchUp(ctx); err != nil {
-			continue // they do not wait for ever
+			answer = stream.StillBehind
 		}
 		for _, m := range waiting {
-			_ = m.Respond(nil) // who is gone needs no answer
+			_ = m.Respond(answer) // who is gone needs none
 		}
 	}
 }

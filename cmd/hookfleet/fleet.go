@@ -332,7 +332,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	writer := stream.NewWriter(f.index, f.syncer())
 	f.support.run("index writer", writer.Run)
 	s, err := scheduler.New(scheduler.Deps{
-		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Log: f.log,
+		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
 		Index: js, IndexWriter: writer, Sync: f.syncer(),
 	}, cfg)
 	if err != nil {

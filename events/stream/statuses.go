@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -130,13 +131,22 @@ func parseStatus(m *stored, tenant string) (*Status, error) {
 // askAgain is the pause before who keeps the index is asked again, when nobody answers: the scheduler is changing.
 const askAgain = 50 * time.Millisecond
 
+// errBehind says that the index has not caught up in the time that it gives itself.
+var errBehind = errors.New("it is behind")
+
+// StillBehind is the answer to one who waited for the index in vain. The answer to all others is empty.
+var StillBehind = []byte("behind")
+
 // Caught returns when every event that was accepted before the call is in the index, or with an error when that takes
 // longer than ctx, also because nobody keeps the index at this moment.
 func (s *Statuses) Caught(ctx context.Context) error {
 	for {
-		_, err := s.nc.RequestWithContext(ctx, SubjectIndexed, nil)
-		if err == nil {
+		answer, err := s.nc.RequestWithContext(ctx, SubjectIndexed, nil)
+		switch {
+		case err == nil && len(answer.Data) == 0:
 			return nil
+		case err == nil:
+			err = errBehind
 		}
 		select {
 		case <-ctx.Done():
