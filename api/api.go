@@ -23,6 +23,7 @@ type Config struct {
 	Listen         string // host:port; port 0 = any free one
 	MaxConnections int    // open connections at a time; more wait to be accepted
 	Version        string // of this build, for the OpenAPI document
+	NoStatuses     bool   // there is no index of statuses
 	StatusOnly     bool   // serve only what needs no key: health, readiness, metrics. For processes without the api role
 }
 

@@ -66,6 +66,9 @@ func (a *API) statusRoutes() []route {
 }
 
 func (a *API) getStatus(c *call, subject string) error {
+	if a.cfg.NoStatuses {
+		return problem(CodeNotFound, "statuses are not kept here: statuses.retention is 0")
+	}
 	tenant, none := c.wants()
 	if none {
 		return errNoStatus()

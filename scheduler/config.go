@@ -19,6 +19,7 @@ type Config struct {
 	Audit      time.Duration // how often held deliveries are looked through
 	AuditPage  int           // held deliveries that one audit reads at most
 	Expire     time.Duration // how often what is held is looked at for what has expired
+	Index      bool          // whether there is an index of statuses
 	SaveIndex  time.Duration // how often it is saved how far the index of statuses has come
 
 	LeaseRenew  time.Duration // how often the one that acts says so
@@ -36,6 +37,7 @@ func DefaultConfig() Config {
 		Audit:     time.Minute,
 		AuditPage: 20_000,
 		Expire:    time.Second,
+		Index:     true,
 		SaveIndex: 5 * time.Second, // what is read again after a kill
 		// A take-over takes LeaseExpiry and at most LeaseRenew twice: 10 s.
 		LeaseRenew:  2 * time.Second,

@@ -103,38 +103,39 @@ func signal(c chan struct{}) {
 	}
 }
 
-// position is a sequence that rises, and that one can wait for.
+// position is a sequence that rises, and that one may wait for.
 type position struct {
 	mu    sync.Mutex
 	at    uint64
-	moved chan struct{} // closed at the next rise; nil = nobody waits
+	want  uint64
+	there chan struct{} // closed when it is at want; nil = nobody waits
 }
 
 func (p *position) rise(at uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at <= p.at {
-		return
+	p.at = max(p.at, at)
+	if p.there != nil && p.at >= p.want {
+		close(p.there)
+		p.there = nil
 	}
-	p.at = at
-	if p.moved != nil {
-		close(p.moved)
-		p.moved = nil
-	}
-}
-
-// get returns the position, and what tells that it has moved on.
-func (p *position) get() (at uint64, moved <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.moved == nil {
-		p.moved = make(chan struct{})
-	}
-	return p.at, p.moved
 }
 
 func (p *position) now() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.at
+}
+
+// await returns what is closed when the position is at want. Only the last one who called waits.
+func (p *position) await(want uint64) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	there := make(chan struct{})
+	if p.at >= want {
+		close(there)
+		return there
+	}
+	p.want, p.there = want, there
+	return there
 }

@@ -92,7 +92,9 @@ func (s *Scheduler) act(ctx context.Context) {
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
-	loops.Go(func() { s.runIndex(ctx) })
+	if s.cfg.Index {
+		loops.Go(func() { s.runIndex(ctx) })
+	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	var trimmed time.Time
 	loops.Go(func() {

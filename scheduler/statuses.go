@@ -21,6 +21,8 @@ const (
 	indexAgain = time.Second
 	// indexAnswer bounds how long those who wait for the index keep those waiting who come after them.
 	indexAnswer = 3 * time.Second
+	// indexLook is how often it is looked whether what is waited for is still there.
+	indexLook = 100 * time.Millisecond
 	// maxAskers is how many may wait for the index; more are not answered.
 	maxAskers = 4096
 	// lastSave bounds the last word on how far the index has come; without it some seconds are read again.
@@ -280,29 +282,25 @@ func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
 func (x *indexer) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, indexAnswer)
 	defer cancel()
-	last := uint64(0)
-	for {
-		at, moved := x.intake.done.get()
-		if last > 0 && at >= last {
-			return nil
-		}
-		ahead, err := x.events.Ahead(ctx, at)
-		if err != nil || ahead == 0 {
-			return err
-		}
-		if last == 0 {
-			if _, last, err = x.events.Bounds(ctx); err != nil {
-				return err
-			}
-			last--
-		}
-		if ahead > last { // what there was behind us is gone
-			return nil
-		}
+	if ahead, err := x.events.Ahead(ctx, x.intake.done.now()); err != nil || ahead == 0 {
+		return err
+	}
+	_, end, err := x.events.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(indexLook)
+	defer look.Stop()
+	for there := x.intake.done.await(end - 1); ; {
 		select {
-		case <-moved:
+		case <-there:
+			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-look.C: // the last ones may have been removed, so that they never come
+			if ahead, err := x.events.Ahead(ctx, x.intake.done.now()); err != nil || ahead == 0 || ahead >= end {
+				return err
+			}
 		}
 	}
 }

@@ -87,10 +87,12 @@ func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error
 		return 0, false, err
 	}
 	floor = end - 1
-	if !s.index.loaded.Load() {
-		return 0, false, nil
+	if s.cfg.Index {
+		if !s.index.loaded.Load() {
+			return 0, false, nil
+		}
+		floor = min(floor, s.index.saved.Load()) // statuses are to outlive their events
 	}
-	floor = min(floor, s.index.saved.Load()) // statuses are to outlive their events
 	for _, c := range consumers {
 		ok = ok || c.Name == stream.ConsumerDispatch
 		if c.NumPending > 0 || c.NumAckPending > 0 {

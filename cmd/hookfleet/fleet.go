@@ -321,7 +321,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 		return nil
 	}
 	cfg := scheduler.DefaultConfig()
-	cfg.Retention = f.cfg.Events.Retention
+	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.index, err = f.dial("hookfleet index"); err != nil {
 		return err
 	}
@@ -381,7 +381,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	})
 	handler := &producer.Handler{Ingest: ingest}
 	cfg := api.DefaultConfig()
-	cfg.Listen, cfg.Version = f.cfg.API.Listen, version()
+	cfg.Listen, cfg.Version, cfg.NoStatuses = f.cfg.API.Listen, version(), f.cfg.Statuses.Retention == 0
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,

@@ -34,7 +34,7 @@ type Config struct {
 	Retention time.Duration // of settled events
 	MaxSize   int64         // bytes of EVENTS; 0 = no limit of its own
 	Dedupe    time.Duration // window in which an event's id is known
-	Statuses  time.Duration // how long a status is kept that no newer one replaces
+	Statuses  time.Duration // how long a status is kept that no newer one replaces; 0 = there are none
 }
 
 // DefaultConfig is what API.md 6 says.
@@ -58,13 +58,13 @@ func (c Config) Validate() error {
 	if c.Dedupe < 100*time.Millisecond || c.Dedupe > 7*24*time.Hour {
 		errs = append(errs, fmt.Errorf("events.dedupe: %s is not within 100ms and 7d", c.Dedupe))
 	}
-	if c.Statuses < minStatuses {
+	if c.Statuses != 0 && c.Statuses < minStatuses {
 		errs = append(errs, fmt.Errorf("statuses.retention: %s is under %s", c.Statuses, minStatuses))
 	}
 	return errors.Join(errs...)
 }
 
-// minStatuses is the least retention of statuses: what is shorter than a second is a slip.
+// minStatuses is the least retention of statuses: the server keeps everything for a little longer.
 const minStatuses = time.Second
 
 // certificate is what is known of a stream since its birth.
@@ -280,7 +280,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		}),
 		file(jetstream.StreamConfig{
 			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: t.cfg.Statuses, MaxMsgsPerSubject: 1, Duplicates: min(t.cfg.Statuses, statusDuplicates),
+			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
 		}),
 	}
 }
