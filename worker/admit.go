@@ -128,9 +128,12 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 	reason, closed := w.closed(d)
 	until := p.gate.closedUntil()
 	throttled := time.Now().Before(until)
+	late, isLate := tooLate(d, time.Now())
 	switch {
 	case w.stopping():
 		return events.Verdict{Outcome: events.Returned}
+	case isLate && !batches(d.entry): // of a batch each member is asked for itself
+		return late
 	case closed && (d.override == nil || stops(reason)):
 		return w.notNow(d, reason)
 	case throttled && d.override != nil:

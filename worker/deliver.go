@@ -95,8 +95,11 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
 	case w.cancels.has(d.ID):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
-	case expired(d, time.Now()):
-		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	}
+	if v, late := tooLate(d, time.Now()); late {
+		return nil, v
+	}
+	switch {
 	case w.givesUp(d.entry):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPaused}
 	case d.entry.Locked != nil:
@@ -110,9 +113,17 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	return p, events.Verdict{}
 }
 
-func expired(d *delivery, now time.Time) bool {
+// tooLate reports whether no attempt of the delivery is to begin at now any more, and what becomes of it: an event that
+// has expired is skipped, and what is older than its subscription wants is a dead letter.
+func tooLate(d *delivery, now time.Time) (events.Verdict, bool) {
+	if d.event.Expired(now) {
+		return events.Verdict{Outcome: events.Skipped, Reason: events.ReasonExpired}, true
+	}
 	age := d.entry.Subscription.Config.Retry.MaxAge
-	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
+	if age > 0 && now.After(d.CreatedAt.Add(time.Duration(age))) {
+		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}, true
+	}
+	return events.Verdict{}, false
 }
 
 // exchange sends the request.

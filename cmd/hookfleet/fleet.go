@@ -52,6 +52,7 @@ type fleet struct {
 	broker   *embedded.Broker // nil on an external cluster
 	front    *nats.Conn       // of the API: publishers, queries
 	back     *nats.Conn       // of the worker
+	index    *nats.Conn       // of the scheduler, which reads all events once more
 	query    *nats.Conn       // of reads: the broker answers them in the order of what else comes by a connection
 	js       jetstream.JetStream
 	metrics  *prometheus.Registry
@@ -201,7 +202,7 @@ func (f *fleet) dial(name string) (*nats.Conn, error) {
 
 // disconnect closes the connections, once nobody uses them any more.
 func (f *fleet) disconnect() {
-	for _, nc := range []*nats.Conn{f.front, f.back, f.query} {
+	for _, nc := range []*nats.Conn{f.front, f.back, f.index, f.query} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -223,6 +224,7 @@ func (f *fleet) syncer() stream.Syncer {
 func (f *fleet) startSupport(ctx context.Context) (err error) {
 	f.topology, err = stream.NewTopology(f.js, stream.Config{
 		Replicas: f.cfg.NATS.Replicas, Retention: f.cfg.Events.Retention, MaxSize: f.cfg.Events.MaxSize, Dedupe: f.cfg.Events.Dedupe,
+		Statuses: f.cfg.Statuses.Retention,
 	}, f.log)
 	if err != nil {
 		return err
@@ -323,9 +325,19 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 		return nil
 	}
 	cfg := scheduler.DefaultConfig()
-	cfg.Retention = f.cfg.Events.Retention
+	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
+	if f.index, err = f.dial("hookfleet index"); err != nil {
+		return err
+	}
+	js, err := jetstream.New(f.index)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	writer := stream.NewWriter(f.index, f.syncer())
+	f.support.run("index writer", writer.Run)
 	s, err := scheduler.New(scheduler.Deps{
-		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Log: f.log,
+		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
+		Index: js, IndexWriter: writer, Sync: f.syncer(),
 	}, cfg)
 	if err != nil {
 		return err
@@ -403,7 +415,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	}
 	handler := &producer.Handler{Ingest: f.ingest}
 	cfg := api.DefaultConfig()
-	cfg.Listen, cfg.Version = f.cfg.API.Listen, version()
+	cfg.Listen, cfg.Version, cfg.NoStatuses = f.cfg.API.Listen, version(), f.cfg.Statuses.Retention == 0
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
