@@ -353,7 +353,7 @@ func (r reader) pull(ctx context.Context, s scan, consumer string, fn func(uint6
 			select {
 			case msg = <-messages:
 			case <-patience.C:
-				return errors.New("the broker does not answer")
+				return fmt.Errorf("the broker does not answer: %w", nats.ErrTimeout)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
