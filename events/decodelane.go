@@ -112,7 +112,7 @@ func wrongStatus(s string) string {
 // members.
 func (d *subscriptionReader) checkLane() {
 	const batch = "cannot be with contentmode batch: a batch has events of many keys, and one attempt"
-	c := &d.s.Config
+	c := d.s.Config
 	if d.s.ProtocolSettings.ContentMode == ModeBatch {
 		if c.Ordering != nil {
 			d.fault("/config/ordering", "%s", batch)

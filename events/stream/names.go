@@ -49,7 +49,7 @@ const (
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
 
-	SubjectLane    = "hookfleet.lane."           // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
+	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
