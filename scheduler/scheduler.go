@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/hookfleet/hookfleet/events/registry"
@@ -24,6 +25,7 @@ type Deps struct {
 	Registry *registry.Registry
 	Writer   *stream.Writer
 	Storage  *stream.Storage
+	Metrics  prometheus.Registerer // nil = none
 	Log      zerolog.Logger
 }
 
@@ -37,6 +39,7 @@ type Scheduler struct {
 
 	sweeper sweeper
 	auditor auditor
+	metrics *metrics
 }
 
 // New checks cfg. It starts nothing.
@@ -45,7 +48,7 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
 	return &Scheduler{
-		Deps: deps, cfg: cfg,
+		metrics: newMetrics(deps.Metrics), Deps: deps, cfg: cfg,
 		waitlist: stream.NewWaitlist(deps.JS), events: stream.NewEventLog(deps.JS), history: stream.NewHistory(deps.JS, nil),
 	}, nil
 }
@@ -63,6 +66,7 @@ func (s *Scheduler) act(ctx context.Context) {
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
 	loops.Go(func() { s.every(ctx, s.cfg.Audit, "audit held deliveries", s.audit) })
+	loops.Go(func() { newReplays(s).run(ctx) })
 	var trimmed time.Time
 	loops.Go(func() {
 		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {

@@ -85,7 +85,7 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	switch {
 	case d.entry == nil || !d.entry.Owns(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
-	case w.cancels.has(d.ID):
+	case w.cancels.has(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	case expired(d, time.Now()):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}

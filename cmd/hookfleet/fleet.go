@@ -321,7 +321,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention = f.cfg.Events.Retention
 	s, err := scheduler.New(scheduler.Deps{
-		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Log: f.log,
+		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
 		return err
