@@ -80,6 +80,7 @@ type API struct {
 	dead    *stream.DeadList
 	pending *pendingCounts
 	cancels *cancels
+	replays *stream.Replays
 
 	started   time.Time
 	listening chan struct{}
@@ -100,6 +101,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
 	a.cancels = newCancels()
+	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {
 		return nil, fmt.Errorf("register the fleet's metrics: %w", err)
@@ -119,7 +121,7 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.replayRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
 		a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)

@@ -171,12 +171,12 @@ func (r *replay) step(ctx context.Context) (moved bool, err error) {
 	entry, ok := r.subscription()
 	switch wish := *r.wish.Load(); {
 	case run.State == "" && wish == events.ReplayCancelled:
-		r.end(events.ReplayCancelled, events.ReasonNone)
+		err = r.end(ctx, events.ReplayCancelled, events.ReasonNone)
 	case run.State == "" && !ok:
-		r.end(events.ReplayCancelled, events.ReasonUnsubscribed)
+		err = r.end(ctx, events.ReplayCancelled, events.ReasonUnsubscribed)
 	case run.State != "":
 	case wish != events.ReplayRunning:
-		r.rest()
+		err = r.rest(ctx)
 	case r.job.DryRun:
 		moved, err = r.dryRun(ctx, entry)
 	default:
@@ -204,16 +204,25 @@ func (r *replay) subscription() (*registry.Entry, bool) {
 func (r *replay) through() bool { return r.job.Run.Next > r.job.Through && len(r.job.Run.Plan) == 0 }
 
 // rest gives up what others may wait for.
-func (r *replay) rest() {
+func (r *replay) rest(ctx context.Context) error {
+	if r.marks != nil {
+		if err := r.replayed.Save(ctx, r.marks); err != nil {
+			return err
+		}
+	}
 	r.yield(r)
 	r.share(r, false)
 	r.pace = replayPace{}
+	return nil
 }
 
 // end makes no more deliveries. Those that were planned and not made are not made.
-func (r *replay) end(state events.ReplayState, reason events.Reason) {
-	r.rest()
+func (r *replay) end(ctx context.Context, state events.ReplayState, reason events.Reason) error {
+	if err := r.rest(ctx); err != nil {
+		return err
+	}
 	r.job.Run.State, r.job.Run.Reason, r.job.Run.Plan, r.changed = state, reason, nil, true
+	return nil
 }
 
 // finish ends it: all its deliveries have ended.

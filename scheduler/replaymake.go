@@ -15,8 +15,7 @@ import (
 func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool, err error) {
 	run := &r.job.Run
 	if r.through() {
-		r.rest()
-		return false, nil
+		return false, r.rest(ctx)
 	}
 	if r.job.From == events.ReplayEvents && !r.turn(r) {
 		return false, nil
