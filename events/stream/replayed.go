@@ -117,11 +117,7 @@ func (r *Replayed) Prune(ctx context.Context, first uint64, exists func(subscrip
 		if err == nil && ok && strconv.FormatInt(created.UnixMilli(), 36) == tokens[1] && (chunk+1)*replayedChunk > first {
 			continue
 		}
-		m, err := r.leader(ctx, replayedStream, getRequest{Last: name})
-		if m == nil || err != nil {
-			return err
-		}
-		if _, err := r.remove(ctx, replayedStream, m.Sequence); err != nil {
+		if _, err := r.purge(ctx, replayedStream, name); err != nil {
 			return err
 		}
 	}

@@ -199,11 +199,8 @@ func (r *Replays) List(ctx context.Context) ([]*StoredReplay, error) {
 
 // Delete forgets a replay.
 func (r *Replays) Delete(ctx context.Context, s *StoredReplay) error {
-	for _, revision := range []uint64{s.RunRevision, s.Revision} { // the run first: alone it would be nobody's
-		if revision == 0 {
-			continue
-		}
-		if _, err := r.remove(ctx, replaysStream, revision); err != nil {
+	for _, subject := range []string{replayRuns + s.ID, replayJobs + s.ID} { // the run first: alone it would be nobody's
+		if _, err := r.purge(ctx, replaysStream, subject); err != nil {
 			return fmt.Errorf("delete replay %s: %w", s.ID, err)
 		}
 	}
