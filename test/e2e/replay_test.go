@@ -261,3 +261,21 @@ func testRefusedReplays(t *testing.T, s *fleettest.Server) {
 	f.client.Do(t, http.MethodPost, "/v1/replays", `{"subscription":"nobody-here","from":"events"}`).Refused(t, http.StatusNotFound, "not_found")
 	f.client.Do(t, http.MethodGet, "/v1/replays/nobody-here", nil).Refused(t, http.StatusNotFound, "not_found")
 }
+
+// testReplayCommand: create, list, get, pause, resume and cancel.
+func testReplayCommand(t *testing.T, s *fleettest.Server) {
+	f := newFlow(t, s, "")
+	f.awaitAll(f.publishMany(6), "delivered")
+	id := unique("job")
+	s.CLI(t, "", "replay", "create", "--subscription", f.name, "--since", "1h", "--dry-run", "--wait").Says(t, 0, "done", "matched:")
+	s.CLI(t, "", "replay", "create", "--id", id, "--subscription", f.name, "--filter", `{"cel":"data.n < 4"}`, "--rate", "1").Says(t, 0, "replay/"+id+" running")
+	s.CLI(t, "", "replay", "pause", id).Says(t, 0, "replay/"+id+" paused")
+	s.CLI(t, "", "replay", "list", "--subscription", f.name).Says(t, 0, id, "paused", "done")
+	s.CLI(t, "", "replay", "resume", id).Says(t, 0, "resumed")
+	s.CLI(t, "", "replay", "cancel", id).Says(t, 0, "cancelled")
+	s.CLI(t, "", "replay", "get", id).Says(t, 0, "state:", "cancelled")
+	s.CLI(t, "", "replay", "create", "--subscription", "nobody-here").Says(t, 1, "404")
+	s.CLI(t, "", "replay", "create", "--subscription", f.name, "--since", "sometime").Says(t, 2, "--since")
+	s.CLI(t, "", "replay", "create", "--subscription", f.name, "--filter", "x").Says(t, 2, "--filter")
+	s.CLI(t, "", "replay", "create", "--subscription", f.name, "--again", "--wait").Says(t, 0, "done")
+}
