@@ -40,9 +40,9 @@ type replay struct {
 	EndedAt      string `json:"endedat"`
 }
 
-func (r *replay) counts() []string {
+func (x *replay) counts() []string {
 	var cells []string
-	for _, n := range []uint64{r.Matched, r.Sent, r.Delivered, r.Dead, r.Skipped, r.Cancelled} {
+	for _, n := range []uint64{x.Matched, x.Sent, x.Delivered, x.Dead, x.Skipped, x.Cancelled} {
 		cells = append(cells, strconv.FormatUint(n, 10))
 	}
 	return cells
