@@ -16,11 +16,14 @@ import (
 // Bounds of one replay.
 const (
 	// replayStep is how soon a replay that makes deliveries looks again: a write and a read of the broker each time.
-	replayStep = 25 * time.Millisecond
+	replayStep = 50 * time.Millisecond
 	// replayIdle is how soon one looks again that waits for others: a retry, a turn, its owner.
 	replayIdle = 500 * time.Millisecond
 	// replayLook is how many messages one step reads at most: 20,000 a second, some ten percent of a core.
-	replayLook = 512
+	replayLook = 1024
+	// maxUnmarked bounds the rows of events that wait to be marked, 20 bytes each in every write of the run. Marking costs a
+	// write more.
+	maxUnmarked = 128
 	// maxOpen bounds the deliveries of a replay that have not ended. A sink that is down gets no more of them than that.
 	maxOpen = 5000
 	// maxFresh bounds those whose first attempt has not ended, whatever the sink takes at a time.
@@ -205,10 +208,8 @@ func (r *replay) through() bool { return r.job.Run.Next > r.job.Through && len(r
 
 // rest gives up what others may wait for.
 func (r *replay) rest(ctx context.Context) error {
-	if r.marks != nil {
-		if err := r.replayed.Save(ctx, r.marks); err != nil {
-			return err
-		}
+	if err := r.mark(ctx); err != nil {
+		return err
 	}
 	r.yield(r)
 	r.share(r, false)
@@ -246,8 +247,8 @@ func (r *replay) save(ctx context.Context) error {
 }
 
 func (r *replay) saveNow(ctx context.Context) error {
-	if r.marks != nil { // before the plan that they tell of is forgotten
-		if err := r.replayed.Save(ctx, r.marks); err != nil {
+	if len(r.job.Run.Unmarked) > maxUnmarked || r.finished {
+		if err := r.mark(ctx); err != nil {
 			return err
 		}
 	}

@@ -147,10 +147,7 @@ func (r *replay) made(ctx context.Context, p stream.Planned, ours bool) error {
 		_, err := r.dead.Delete(ctx, p.Letter)
 		return err
 	}
-	if err := r.marksAt(ctx, p.At); err != nil {
-		return err
-	}
-	r.marks.Set(p.At)
+	r.job.Run.Made(p.At)
 	return nil
 }
 
@@ -166,6 +163,26 @@ func (r *replay) madeBefore(ctx context.Context, at uint64) (bool, error) {
 	}
 	err := r.marksAt(ctx, at)
 	return err == nil && r.marks.Has(at), err
+}
+
+// mark marks what was made, so that it needs no place in the run any more.
+func (r *replay) mark(ctx context.Context) error {
+	for _, row := range r.job.Run.Unmarked {
+		for at := row[0]; at <= row[1]; at++ {
+			if err := r.marksAt(ctx, at); err != nil {
+				return err
+			}
+			r.marks.Set(at)
+		}
+	}
+	if r.marks != nil {
+		if err := r.replayed.Save(ctx, r.marks); err != nil {
+			return err
+		}
+	}
+	r.changed = r.changed || len(r.job.Run.Unmarked) > 0
+	r.job.Run.Unmarked = nil
+	return nil
 }
 
 // marksAt has the marks of a sequence at hand.
@@ -187,7 +204,7 @@ func (r *replay) marksAt(ctx context.Context, at uint64) error {
 // its way has both for a moment, so the places come first.
 func (r *replay) resolve(ctx context.Context) error {
 	run := &r.job.Run
-	if len(run.Plan) == 0 {
+	if len(run.Plan)+len(run.Unmarked) == 0 {
 		return nil
 	}
 	const theirs, ours = 1, 2
@@ -221,6 +238,9 @@ func (r *replay) resolve(ctx context.Context) error {
 		}
 	}
 	r.log.Info().Int("planned", len(plan)).Int("made", len(plan)-len(run.Plan)).Msg("replay taken over")
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
 	return r.saveNow(ctx)
 }
 

@@ -148,7 +148,7 @@ func (s *replays) prune(ctx context.Context) error {
 	s.mu.Lock()
 	s.ended = ended
 	for _, job := range all { // who was about to make something is the next to make something
-		if len(job.Run.Plan) > 0 && job.From == events.ReplayEvents && s.turns[job.Subscription] == "" {
+		if len(job.Run.Plan)+len(job.Run.Unmarked) > 0 && !job.Finished() && job.From == events.ReplayEvents && s.turns[job.Subscription] == "" {
 			s.turns[job.Subscription] = job.ID
 		}
 	}

@@ -36,11 +36,22 @@ type ReplayRun struct {
 	Fresh  []string            `json:"fresh,omitempty"` // deliveries that were made and have no record yet
 	Open   []string            `json:"open,omitempty"`  // those with a record that have not ended
 	Counts events.ReplayCounts `json:"counts"`
+	// Unmarked are the events whose deliveries were made and are not marked yet, first and last of each row of neighbours.
+	Unmarked [][2]uint64 `json:"unmarked,omitempty"`
 	// Records is the sequence in ATTEMPTS up to which records are counted.
 	Records uint64             `json:"records"`
 	State   events.ReplayState `json:"state,omitempty"`  // done or cancelled, once nothing more is made
 	Reason  events.Reason      `json:"reason,omitempty"` // of cancelled, when nobody asked for it
 	EndedAt time.Time          `json:"endedat,omitzero"` // when all its deliveries had ended
+}
+
+// Made notes that the delivery of the event at sequence was made, which is to be marked.
+func (r *ReplayRun) Made(sequence uint64) {
+	if n := len(r.Unmarked); n > 0 && r.Unmarked[n-1][1]+1 == sequence {
+		r.Unmarked[n-1][1] = sequence
+		return
+	}
+	r.Unmarked = append(r.Unmarked, [2]uint64{sequence, sequence})
 }
 
 // StoredReplay is a replay and how far it is.

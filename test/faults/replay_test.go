@@ -200,10 +200,13 @@ func TestReplayBesideLive(t *testing.T) {
 		}
 		pass(t, time.Second) // what was under way
 		sink.latencies()
+		used, sent := processorOf(s.PID()), sink.count()
 		pass(t, window)
+		used, sent = processorOf(s.PID())-used, sink.count()-sent
 		took := sink.latencies()
 		*into = append(*into, took...)
-		t.Logf("%s: p50 %v, p99 %v of %d", verb, quantile(took, 0.5), quantile(took, 0.99), len(took))
+		t.Logf("%s: live p50 %v, p99 %v of %d; %.0f deliveries/s, %.2f of a core", verb, quantile(took, 0.5), quantile(took, 0.99), len(took),
+			float64(sent)/window.Seconds(), used.Seconds()/window.Seconds())
 	}
 	done := c.AwaitReplay(t, "big", "done")
 	t.Logf("%d events replayed in %v, pauses included; live p50 %v and p99 %v beside it, %v and %v without", done.Delivered,
@@ -243,6 +246,19 @@ func live(t *testing.T, c *fleettest.Client, sink *tallySink) (end func()) {
 		})
 	}
 	return sync.OnceFunc(func() { cancel(); publishing.Wait() })
+}
+
+// processorOf is the processor time that a process has used; 0 where the system does not say.
+func processorOf(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, ok := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if err != nil || !ok || len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11]) // in hundredths of a second, and fields are counted from the third
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // pass lets time go by.
