@@ -115,7 +115,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	b.tb.Cleanup(out.Close)
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
-		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
 	return background(b.tb, "worker", w.Run)
 }
@@ -157,7 +157,7 @@ func sink(tb testing.TB, answer http.HandlerFunc) (url string) {
 
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute) // a machine with much else to do
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

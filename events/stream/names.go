@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"hash/fnv"
 	"strconv"
 	"strings"
@@ -26,6 +28,8 @@ const (
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
 	BucketReplays       = "hookfleet_replays"       // keys: job.<replay>, as it was asked for; run.<replay>, how far it is
 	BucketReplayed      = "hookfleet_replayed"      // key: <subscription>.<since when it exists>.<chunk>; the events whose delivery a replay made
+	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
+	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -46,6 +50,8 @@ const (
 	SubjectDead    = "hookfleet.dead."           // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
+
+	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
@@ -117,6 +123,17 @@ func HeldConsumer(subscription string) string { return "held-" + subscription }
 
 // CancelledReplay is the key in BucketCancels that cancels what a replay made.
 func CancelledReplay(replay string) string { return "replay." + replay }
+
+// ProgressSubject is where the progress of one key of a lifecycle is. Its hash is too long for two keys to share it.
+func ProgressSubject(subscription, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "$KV." + BucketLifecycle + "." + subscription + "." + hex.EncodeToString(sum[:16])
+}
+
+// ProgressSubjects matches the progress of all keys of a subscription.
+func ProgressSubjects(subscription string) string {
+	return "$KV." + BucketLifecycle + "." + subscription + ".>"
+}
 
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {
