@@ -63,7 +63,9 @@ func (h *History) Follow(ctx context.Context, subscription string, after uint64,
 		}
 		for _, m := range batch {
 			last = m.Sequence
-			fn(recordID(m.Data), recordState(m.Data))
+			for text := range recordsOf(m.Data) {
+				fn(recordID(text), recordState(text))
+			}
 		}
 		if len(batch) < walkBatch {
 			return last, nil

@@ -236,9 +236,22 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		return cfg
 	}
 	return []jetstream.KeyValueConfig{
-		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys), plain(BucketLanes), plain(BucketLifecycle),
-		plain(BucketReplays), plain(BucketReplayed),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
+		expiring(BucketFleet, 0),
+		plain(BucketSubscriptions),
+		plain(BucketSinks),
+		plain(BucketKeys),
+		plain(BucketLanes),
+		plain(BucketLifecycle),
+		plain(BucketSources),
+		plain(BucketSourceTicks),
+		plain(BucketPolls),
+		plain(BucketReplays),
+		plain(BucketReplayed),
+		expiring(BucketPollers, 0),
+		expiring(BucketWorkers, 0),
+		expiring(BucketPaces, 0),
+		expiring(BucketCancels, cancelRetention),
+		expiring(BucketTokens, tokenRetention),
 	}
 }
 
@@ -275,6 +288,11 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
+		}),
+		// One message an item. Completed ones carry the time that they are kept for.
+		file(jetstream.StreamConfig{
+			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
 		}),
 	}
 }

@@ -50,6 +50,7 @@ func TestFleet(t *testing.T) {
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
 		"replay events": testReplayEvents, "replay range": testReplayRange, "replay dead letters": testReplayDeadLetters,
 		"replay control": testReplayControl, "replay retries": testReplayRetries, "refused replays": testRefusedReplays, "replay command": testReplayCommand,
+		"source": testSource, "source credential": testSourceCredential,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
