@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -163,9 +164,12 @@ func (t *tenure) conclude() {
 			return
 		}
 	}
-	err := t.w.registry.ForgetLane(t.ctx, t.id, t.version.From)
+	// Once the version is forgotten the tenure may be ended for that: its consumer goes all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), settleTimeout)
+	defer cancel()
+	err := t.w.registry.ForgetLane(ctx, t.id, t.version.From)
 	if err == nil {
-		err = t.lanes.store.Drop(t.ctx, t.pull.consumer)
+		err = t.lanes.store.Drop(ctx, t.pull.consumer)
 	}
 	if err != nil {
 		if t.ctx.Err() == nil {
