@@ -111,6 +111,12 @@ func (t *tenure) prepare() error {
 		return nil
 	}
 	t.pull.behind = true
+	t.pull.read = state.AckFloor.Stream
+	// Noted first: once it is rewound, the consumer does not tell any more how far it was.
+	t.lease.Fence = t.fence
+	if err := t.record(); err != nil {
+		return err
+	}
 	return t.lanes.store.Rewind(ctx, t.pull.consumer)
 }
 
@@ -126,7 +132,7 @@ const laneMemory = 2 * time.Minute
 
 // readHistory learns what the last owner may have settled.
 func (t *tenure) readHistory(ctx context.Context, state *consumerState) error {
-	t.fence = state.Delivered.Stream
+	t.fence = max(state.Delivered.Stream, t.lease.Fence)
 	at, err := t.lanes.store.LastRecord(ctx)
 	if err != nil {
 		return err
@@ -205,6 +211,10 @@ func (t *tenure) ask(now time.Time) {
 	switch {
 	case t.ctx.Err() != nil || p.lost:
 		return
+	case p.read < t.fence: // whatever the gate or the clock says: the history at hand tells what of it is settled
+		if p.asked > 0 {
+			return
+		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
 	case !t.shut.IsZero():
