@@ -81,6 +81,7 @@ type API struct {
 	dead    *stream.DeadList
 	pending *pendingCounts
 	cancels *cancels
+	lanes   *stream.Lanes
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -102,7 +103,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	a.history = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions)
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
-	a.cancels = newCancels()
+	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {

@@ -32,6 +32,7 @@ func (t *tenure) care(now time.Time) {
 	t.expire(now)
 	t.moveStuck(now)
 	t.lookForRetries(now)
+	t.withdraw()
 	t.countHeld(now)
 	t.expireStream(now)
 	t.conclude()

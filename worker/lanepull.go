@@ -107,6 +107,9 @@ func (t *tenure) prepare() error {
 	if err := t.readWaiting(ctx); err != nil {
 		return err
 	}
+	if err := t.readCancelled(ctx, state.AckFloor.Stream); err != nil {
+		return err
+	}
 	if state.NumAckPending == 0 && state.Delivered.Stream == state.AckFloor.Stream {
 		return nil
 	}
@@ -313,14 +316,21 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		t.moved = nil
 	}
 	t.pull.window++
-	t.queue(t.keys.of(t.keyOf(e)), &laneItem{
+	it := &laneItem{
 		at: events.LifecycleTime(e, from.Stored),
 		id: id, sequence: from.Sequence, created: from.Stored.UTC(), came: time.Now(), first: true, m: m, kept: kept, from: from,
 		event: e, suspect: from.Sequence <= t.fence || from.Times > 1,
 		delivery: events.Delivery{
 			ID: id, Subscription: t.id, Tenant: e.Tenant(), Event: events.Ref(e, from.Sequence), CreatedAt: from.Stored.UTC(),
 		},
-	})
+	}
+	if t.cancelled[id] {
+		delete(t.cancelled, id)
+		it.cancelled = true
+		t.start(&laneKey{aside: true, running: it}, it)
+		return
+	}
+	t.queue(t.keys.of(t.keyOf(e)), it)
 }
 
 // queue puts an item into its key's queue. Where only the newest of a key goes, what is older ends at once.

@@ -91,7 +91,7 @@ func (r *laneReach) cancelledAfter(after uint64) (n uint64) {
 
 // lanesOnly reports whether all that is pending of the one subscription that is counted waits for its lane.
 func (c *counting) lanesOnly(last uint64) bool {
-	if c.subscription == "" {
+	if len(c.lanes[c.subscription]) == 0 {
 		return false
 	}
 	covered := c.floor
