@@ -29,11 +29,11 @@ const (
 	laneSlow = time.Second
 )
 
-// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 17 requests and 100
+// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 8 requests and 33
 // heartbeats a second.
 const (
-	laneExpires   = time.Minute
-	laneHeartbeat = 10 * time.Second
+	laneExpires   = 2 * time.Minute
+	laneHeartbeat = 30 * time.Second
 	laneSilence   = 3 * laneHeartbeat
 )
 
@@ -47,6 +47,7 @@ type lanePull struct {
 	asked    int    // messages that the broker owes us
 	behind   bool   // there is more in the stream
 	read     uint64 // sequence of the newest event that came
+	unsure   int    // events that the last owner may have had in hand although the broker does not know any more
 	past     bool   // it has met an event after its version
 	lost     bool   // the consumer is gone
 	parched  bool   // the broker had nothing to give
@@ -101,6 +102,7 @@ func (t *tenure) prepare() error {
 		return err
 	}
 	t.pull.behind, t.pull.read = state.NumPending > 0, state.Delivered.Stream
+	t.lease.Fence = max(t.lease.Fence, state.Delivered.Stream)
 	if err := t.readHistory(ctx, state); err != nil {
 		return err
 	}
@@ -116,7 +118,6 @@ func (t *tenure) prepare() error {
 	t.pull.behind = true
 	t.pull.read = state.AckFloor.Stream
 	// Noted first: once it is rewound, the consumer does not tell any more how far it was.
-	t.lease.Fence = t.fence
 	if err := t.record(); err != nil {
 		return err
 	}
@@ -133,9 +134,12 @@ func (t *tenure) ensure(ctx context.Context, v *registry.LaneVersion) error {
 // hand has been there no longer, because what is stuck goes to HELD.
 const laneMemory = 2 * time.Minute
 
-// readHistory learns what the last owner may have settled.
-func (t *tenure) readHistory(ctx context.Context, state *consumerState) error {
-	t.fence = max(state.Delivered.Stream, t.lease.Fence)
+// readHistory learns what the last owner may have settled: any event that was there. How far it was, the broker may have
+// forgotten with its last 100 ms, if it was killed as well.
+func (t *tenure) readHistory(ctx context.Context, state *consumerState) (err error) {
+	if t.fence, err = t.lanes.store.LastEvent(ctx); err != nil {
+		return err
+	}
 	at, err := t.lanes.store.LastRecord(ctx)
 	if err != nil {
 		return err
@@ -214,7 +218,7 @@ func (t *tenure) ask(now time.Time) {
 	switch {
 	case t.ctx.Err() != nil || p.lost:
 		return
-	case p.read < t.fence: // whatever the gate or the clock says: the history at hand tells what of it is settled
+	case t.catchesUp():
 		if p.asked > 0 {
 			return
 		}
@@ -236,6 +240,12 @@ func (t *tenure) ask(now time.Time) {
 		t.log.Warn().Err(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
+}
+
+// catchesUp reports whether the lane reads on although nothing may be sent now: what the last owner had in hand is settled or
+// goes to HELD while the history is at hand that tells, and not at a take-over in some hours.
+func (t *tenure) catchesUp() bool {
+	return (t.tick.scheduled || !t.shut.IsZero()) && (t.pull.read < t.lease.Fence || t.pull.unsure > 0)
 }
 
 func (t *tenure) request(n int, expires, heartbeat time.Duration) error {
@@ -294,6 +304,7 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)
+	t.pull.unsure = max(0, t.pull.unsure-1)
 	t.tick.came(from.Sequence)
 	if from.Sequence > t.version.Until {
 		t.pull.past = true // of a later version; this one's consumer goes

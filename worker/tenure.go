@@ -185,7 +185,7 @@ func (t *tenure) reload() {
 // pump begins what may begin.
 func (t *tenure) pump() {
 	now := time.Now()
-	t.wake = now.Add(pullExpires)
+	t.wake = now.Add(laneHeartbeat)
 	if t.pull.lost {
 		t.end()
 		return
@@ -340,6 +340,9 @@ func (t *tenure) acquire() error {
 	}
 	if lease.Owner != "" && lease.Owner != t.w.fleet.id && t.w.fleet.alive(lease.Owner) {
 		return errNotAlone
+	}
+	if lease.Owner != "" && lease.Owner != t.w.fleet.id { // it was killed, and maybe the broker with it
+		t.pull.unsure = laneWindow
 	}
 	lease.Owner = t.w.fleet.id
 	if err := t.lanes.store.Write(t.ctx, t.id, &lease); err != nil {
