@@ -33,6 +33,7 @@ func (t *tenure) care(now time.Time) {
 	t.expire(now)
 	t.moveStuck(now)
 	t.lookForRetries(now)
+	t.withdraw()
 	t.countHeld(now)
 	t.expireStream(now)
 	t.conclude()
@@ -164,7 +165,7 @@ func (t *tenure) conclude() {
 			return
 		}
 	}
-	// Once the version is forgotten the tenure may be ended for that: its consumer goes all the same.
+	// The tenure may end as soon as the registry knows that it is over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), settleTimeout)
 	defer cancel()
 	err := t.w.registry.ForgetLane(ctx, t.id, t.version.From)
