@@ -130,13 +130,6 @@ func (d *sourceReader) terminal(v *jsonValue, at string) {
 	})
 }
 
-func wrongStatus(s string) string {
-	if s == "" {
-		return "must not be empty"
-	}
-	return wrongLength(s, maxStatusText)
-}
-
 func wrongStatusPath(s string) string {
 	if _, err := NewStatusPath(s); err != nil {
 		return err.Error()

@@ -9,7 +9,6 @@ import (
 const (
 	MinEvery      = 100 * time.Millisecond // a poll costs some writes of its own
 	maxEvery      = maxDelay
-	maxTerminal   = 256
 	maxStatusText = 1024 // bytes of one status
 	MaxItemKey    = 255  // bytes (API.md 5)
 	MaxItemBatch  = 1000 // items that one call adds: as many as one call publishes

@@ -289,12 +289,14 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	records, waits := stream.NewWriter(f.back, nil), stream.NewWriter(f.back, f.syncer())
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
+	ticks := stream.NewSourceTicks(f.js, f.log)
+	f.support.run("source ticks", ticks.Run)
 	cfg := worker.DefaultConfig()
 	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
-		Metrics: f.metrics, Log: f.log,
+		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
 		return err

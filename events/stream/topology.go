@@ -231,9 +231,9 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		return cfg
 	}
 	return []jetstream.KeyValueConfig{
-		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), plain(BucketSources), plain(BucketPolls),
-		expiring(BucketPollers, 0), plain(BucketSourceTicks), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
+		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys), plain(BucketLanes), plain(BucketLifecycle),
+		plain(BucketSources), plain(BucketPolls), expiring(BucketPollers, 0), plain(BucketSourceTicks),
+		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
 	}
 }
 
