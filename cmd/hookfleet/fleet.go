@@ -60,7 +60,7 @@ type fleet struct {
 	registry *registry.Registry
 	storage  *stream.Storage
 	egress   *egress.Client
-	admin    *stream.Writer // what API and scheduler write, durably
+	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	worker   *worker.Worker
 	api      *api.API
