@@ -23,8 +23,10 @@ type desk struct {
 	statuses map[string]string // "" = it fails
 	asked    map[string]int
 	wants    string // header Authorization
-	block    chan struct{}
+	block    chan struct{} // holds the answer about slowKey back; nil = nothing
 }
+
+const slowKey = "slow"
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{statuses: map[string]string{}, asked: map[string]int{}}
@@ -34,7 +36,7 @@ func newDesk(t *testing.T) *desk {
 		status, block, denied := d.statuses[key], d.block, r.Header.Get("Authorization") != d.wants
 		d.asked[key]++
 		d.mu.Unlock()
-		if block != nil {
+		if block != nil && key == slowKey {
 			<-block
 		}
 		switch {
@@ -196,6 +198,45 @@ func testSourceCredential(t *testing.T, s *fleettest.Server) {
 	if strings.Contains(s.Log(), canary) {
 		t.Error("the token is in the log")
 	}
+	o.client.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/sources/"+o.name, nil, nil)
+}
+
+// testSourceSchedule: what a source finds goes out when its poll is through, and not before.
+func testSourceSchedule(t *testing.T, s *fleettest.Server) {
+	o := newOrders(t, s, "1s", "")
+	o.client.Subscribe(t, o.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"config":{"schedule":{"source":%q},"lifecycle":{"terminal":["Ended"]}}}`,
+		o.name, o.sink.URL(o.path), o.name))
+	o.desk.mu.Lock()
+	o.desk.block = make(chan struct{})
+	o.desk.mu.Unlock()
+	o.desk.set("quick", "Shipped")
+	o.desk.set(slowKey, "Shipped")
+	o.watch("quick", slowKey)
+	fleettest.Eventually(t, "a change is published", func() (bool, any) {
+		var page struct{ Items []struct{ Subject string } }
+		o.client.Must(t, http.StatusOK, http.MethodGet, "/v1/events?type="+o.name, nil, &page)
+		return len(page.Items) == 1, page
+	})
+	fleettest.Eventually(t, "the slow one is asked", func() (bool, any) { return o.desk.counts()[slowKey] == 1, nil })
+	if got := o.sink.Got(o.path); len(got) != 0 {
+		t.Errorf("sent before the poll was through: %v", sent(got))
+	}
+	released := time.Now()
+	o.desk.mu.Lock()
+	close(o.desk.block)
+	o.desk.block = nil
+	o.desk.mu.Unlock()
+	got := o.sink.Wait(o.path, 2)
+	if all := sent(got); !slices.Contains(all, "quick Shipped") || !slices.Contains(all, "slow Shipped") {
+		t.Errorf("sent %v", all)
+	}
+	for _, r := range got {
+		if r.At.Before(released) {
+			t.Errorf("%v before the poll was through", r.At)
+		}
+	}
+	o.desk.set("quick", "Ended")
+	o.sink.Wait(o.path, 3)
 	o.client.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/sources/"+o.name, nil, nil)
 }
 
