@@ -286,3 +286,63 @@ func TestSourceKilled(t *testing.T) {
 	fleettest.Eventually(t, "all are completed", func() (bool, any) { v := o.view(); return v.Items.Completed == len(keys) && v.Items.Open == 0, v })
 	s.MustStop(t)
 }
+
+// TestSourceShared: two schedulers share a tick, one of them is killed in the middle of it, and nothing is asked for twice
+// at a tick. What it had in hand is asked for at the next one.
+func TestSourceShared(t *testing.T) {
+	t.Parallel()
+	api := fleettest.Start(t, fleettest.Options{Roles: "api", Key: operatorKey})
+	var schedulers []*fleettest.Server
+	for range 2 {
+		schedulers = append(schedulers, fleettest.Start(t, fleettest.Options{Roles: "scheduler", Key: operatorKey, Broker: api.BrokerURL(operatorKey)}))
+	}
+	o := &orders{&flow{t: t, server: api, client: api.Client(), name: unique("shared")}, newDesk(t)}
+	const n, every = 600, 8 * time.Second
+	var keys []string
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("order-%d", i))
+		o.desk.set(keys[i], "Booked")
+	}
+	o.desk.set(slowKey, "Booked")
+	o.desk.mu.Lock()
+	block := make(chan struct{})
+	o.desk.block = block
+	o.desk.mu.Unlock()
+	o.define(every.String(), `,"concurrency":8`)
+	o.watch(append([]string{slowKey}, keys...)...)
+	fleettest.Eventually(t, "a poll under way", func() (bool, any) { return len(o.desk.counts()) > 8, nil })
+	schedulers[0].Kill()
+	close(block)
+	o.desk.mu.Lock()
+	o.desk.block = nil
+	o.desk.mu.Unlock()
+	var first sourceView
+	fleettest.Eventually(t, "the poll is through", func() (bool, any) {
+		first = o.view()
+		return first.LastPoll.Asked > 0 && !first.LastPoll.Ended.IsZero(), first
+	})
+	asked := o.desk.counts()
+	for key, times := range asked {
+		if times != 1 {
+			t.Errorf("%s was asked for %d times at one tick", key, times)
+		}
+	}
+	if lost := n + 1 - len(asked); lost > 8 { // what it had claimed and not asked for
+		t.Errorf("%d were not asked for", lost)
+	}
+	var second sourceView
+	fleettest.Eventually(t, "the next poll is through", func() (bool, any) {
+		second = o.view()
+		return second.LastPoll.At.After(first.LastPoll.At) && !second.LastPoll.Ended.IsZero(), second
+	})
+	if second.LastPoll.Asked != n+1 {
+		t.Errorf("the next poll: %+v", second)
+	}
+	for key, times := range o.desk.counts() {
+		if times != asked[key]+1 {
+			t.Errorf("%s was asked for %d times, and %d before", key, times, asked[key])
+		}
+	}
+	schedulers[1].MustStop(t)
+	api.MustStop(t)
+}
