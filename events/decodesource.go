@@ -65,7 +65,7 @@ func (d *sourceReader) source(v *jsonValue) {
 		"status":      d.text(&s.Status, wrongStatusPath),
 		"type":        d.text(&s.Type, wrongEventType),
 		"initial":     d.text(&s.Initial, wrongStatus),
-		"terminal":    d.terminal,
+		"terminal":    d.statuses(&d.s.Terminal),
 		"concurrency": d.integer(&s.Concurrency, 1, MaxConcurrency),
 		"timeout":     d.duration(&s.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"lastpoll":    d.ignore,
@@ -120,14 +120,6 @@ func wrongKeys(raw string) (wrong []string) {
 		wrong = append(wrong, "has no placeholder ${key}, so that all items would be asked for at the same place")
 	}
 	return wrong
-}
-
-func (d *sourceReader) terminal(v *jsonValue, at string) {
-	d.array(v, at, maxTerminal, func(v *jsonValue, at string) {
-		var status string
-		d.text(&status, wrongStatus)(v, at)
-		d.s.Terminal = append(d.s.Terminal, status)
-	})
 }
 
 func wrongStatusPath(s string) string {

@@ -287,10 +287,10 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	records, waits := stream.NewWriter(f.back, nil), stream.NewWriter(f.back, f.syncer())
-	f.support.run("record writer", records.Run)
-	f.support.run("waits writer", waits.Run)
 	ticks := stream.NewSourceTicks(f.js, f.log)
 	f.support.run("source ticks", ticks.Run)
+	f.support.run("record writer", records.Run)
+	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
 	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
 	f.worker, err = worker.New(worker.Deps{

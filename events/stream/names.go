@@ -27,12 +27,12 @@ const (
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
+	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
+	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketSources       = "hookfleet_sources"       // key: id of a status source
 	BucketPolls         = "hookfleet_polls"         // key: source id; how far its present poll is
 	BucketPollers       = "hookfleet_pollers"       // key: id of a process that polls; heartbeats that expire
 	BucketSourceTicks   = "hookfleet_sourceticks"   // key: source id; the last poll that is through
-	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
-	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 

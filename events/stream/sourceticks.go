@@ -46,12 +46,12 @@ func NewSourceTicks(js jetstream.JetStream, log zerolog.Logger) *SourceTicks {
 // Loaded is closed when everything that was stored at the start is known.
 func (s *SourceTicks) Loaded() <-chan struct{} { return s.loaded }
 
-// Last is the last tick of a source, and its Until; false when none is through.
-func (s *SourceTicks) Last(source string) (at time.Time, until uint64, ok bool) {
+// Last is the last tick of a source; false when none is through.
+func (s *SourceTicks) Last(source string) (SourceTick, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.last[source]
-	return t.At, t.Until, ok
+	return t, ok
 }
 
 // Watch returns the ticks of a source from the last one on, until cancel is called. The channel holds one: who is slow
