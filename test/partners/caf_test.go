@@ -26,7 +26,7 @@ func (r *row) notify(typ, transaction, workflow, status, own string) fleettest.R
 var cafSchedule = []string{"200ms", "400ms", "600ms", "800ms"}
 
 func (r *row) caf(id, url string) settings {
-	return r.example(id).set("sink", url).set("config.retry.schedule", cafSchedule)
+	return r.example(id).Set("sink", url).Set("config.retry.schedule", cafSchedule)
 }
 
 // testC1: a structured CloudEvent with exactly the members that were agreed, in the bytes of the producer.
@@ -82,7 +82,7 @@ func testC2(r *row) {
 func testC3(r *row) {
 	p, q := caf.New(caf.Config{Workflows: []string{"onboarding"}}), caf.New(caf.Config{Workflows: []string{"renewal"}})
 	onboarding := r.put(r.caf("caf-onboarding", r.serve(p)))
-	renewal := r.put(r.caf("caf-onboarding", r.serve(q)).set("id", "renewal").set("filters", []any{map[string]any{"match": "workflowId=renewal"}}))
+	renewal := r.put(r.caf("caf-onboarding", r.serve(q)).Set("id", "renewal").Set("filters", []any{map[string]any{"match": "workflowId=renewal"}}))
 	for n, workflow := range []string{"onboarding", "renewal", "renewal", "other"} {
 		r.notify("TransactionFinished", fmt.Sprint("t-", n), workflow, "APPROVED", "")
 	}
@@ -121,14 +121,14 @@ func testC5(r *row) {
 	p.Answer(func(c *partners.Call) partners.Answer {
 		return partners.Answer{Status: []int{500, 404, 400, 503, 429}[(c.Number-1)%5]}
 	})
-	id := r.put(r.caf("caf-onboarding", r.serve(p)).set("config.breaker", map[string]any{"failures": 0}))
+	id := r.put(r.caf("caf-onboarding", r.serve(p)).Set("config.breaker", map[string]any{"failures": 0}))
 	if d := r.await(r.notify("TransactionFinished", "t-1", "onboarding", "APPROVED", ""), "dead"); d.AttemptCount != 5 || d.Reason != "exhausted" {
 		r.Errorf("%+v", d)
 	}
 	// What would come after maxage is not sent any more.
 	q := caf.New(caf.Config{Schedule: []time.Duration{time.Second}, Attempts: 5, Within: 3 * time.Second})
 	q.Answer(func(*partners.Call) partners.Answer { return partners.Answer{Status: 500} })
-	r.put(r.caf("caf-onboarding", r.serve(q)).set("id", id).set("config.retry.schedule", []string{"1s"}).set("config.retry.maxage", "2500ms"))
+	r.put(r.caf("caf-onboarding", r.serve(q)).Set("id", id).Set("config.retry.schedule", []string{"1s"}).Set("config.retry.maxage", "2500ms"))
 	if d := r.await(r.notify("TransactionFinished", "t-2", "onboarding", "APPROVED", ""), "dead"); d.AttemptCount >= 5 || d.Reason != "expired_retry" {
 		r.Errorf("%+v", d)
 	}

@@ -30,7 +30,7 @@ func idpayConfig() idpay.Config {
 }
 
 func (r *row) idpay(url string) settings {
-	return r.example("idpay-client").set("sink", url).set("config.retry.initial", "200ms")
+	return r.example("idpay-client").Set("sink", url).Set("config.retry.initial", "200ms")
 }
 
 // testI1: POST {"id": …, "status": …}, and nothing else.
@@ -58,13 +58,13 @@ func testI2(r *row) {
 		cfg := idpayConfig()
 		cfg.Header, cfg.Value = tc.header, tc.value
 		p := idpay.New(cfg)
-		d := r.idpay(r.serve(p)).set("sinkcredential", tc.credential).set("id", r.tenant+"-"+name).set("types", []string{"transaction." + name})
+		d := r.idpay(r.serve(p)).Set("sinkcredential", tc.credential).Set("id", r.tenant+"-"+name).Set("types", []string{"transaction." + name})
 		id := r.put(d)
 		r.await(r.publish("transaction."+name, "", "", `{"id":"tx","status":"approved"}`), "delivered")
 		r.ended(id, p, 1)
 	}
 	p := idpay.New(idpay.Config{Header: "X-Client-Key", Value: "change-me", MaxRetries: 5})
-	id := r.put(r.example("idpay-apikey").set("sink", r.serve(p)))
+	id := r.put(r.example("idpay-apikey").Set("sink", r.serve(p)))
 	r.await(r.transaction("tx-1", "shared"), "delivered")
 	r.ended(id, p, 1)
 }
@@ -77,7 +77,7 @@ func testI3(r *row) {
 	p.Answer(func(c *partners.Call) partners.Answer {
 		return partners.Answer{Status: []int{500, 400, 410, 302}[c.Number-1]}
 	})
-	id := r.put(r.idpay(r.serve(p)).set("config.retry.maxattempts", 4))
+	id := r.put(r.idpay(r.serve(p)).Set("config.retry.maxattempts", 4))
 	if d := r.await(r.transaction("tx-1", "approved"), "dead"); d.AttemptCount != 4 || d.Reason != "exhausted" {
 		r.Errorf("%+v", d)
 	}
@@ -92,7 +92,7 @@ func testI3(r *row) {
 		}
 		return partners.Answer{}
 	})
-	r.put(r.idpay(r.serve(slow)).set("id", "slow").set("types", []string{"transaction.slow"}).set("config.timeout", "500ms"))
+	r.put(r.idpay(r.serve(slow)).Set("id", "slow").Set("types", []string{"transaction.slow"}).Set("config.timeout", "500ms"))
 	d := r.await(r.publish("transaction.slow", "", "", `{"id":"tx-2","status":"expired"}`), "delivered")
 	if first := d.Attempts[0]; d.AttemptCount != 2 || first.Reason != "timeout" || first.DurationMS < 500 {
 		r.Errorf("%+v", d.Attempts)
@@ -105,7 +105,7 @@ func testI4(r *row) {
 	cfg.Simultaneous = 7
 	p := idpay.New(cfg)
 	p.Answer(func(*partners.Call) partners.Answer { return partners.Answer{After: 100 * time.Millisecond} })
-	d := r.idpay(r.serve(p)).set("config.timeout", "30s").set("config.concurrency", cfg.Simultaneous)
+	d := r.idpay(r.serve(p)).Set("config.timeout", "30s").Set("config.concurrency", cfg.Simultaneous)
 	id := r.put(d)
 	const n = 60
 	var batch []string
@@ -118,11 +118,11 @@ func testI4(r *row) {
 	if _, _, _, peak := p.Counts(); peak < 2 {
 		r.Errorf("%d at a time, they are to go side by side", peak)
 	}
-	r.put(d.set("config.concurrency", 500))
-	if text := r.refused(d.set("config.concurrency", 501)); !strings.HasPrefix(text, "/config/concurrency ") {
+	r.put(d.Set("config.concurrency", 500))
+	if text := r.refused(d.Set("config.concurrency", 501)); !strings.HasPrefix(text, "/config/concurrency ") {
 		r.Error(text)
 	}
-	if text := r.refused(d.set("config.concurrency", 0)); !strings.HasPrefix(text, "/config/concurrency ") {
+	if text := r.refused(d.Set("config.concurrency", 0)); !strings.HasPrefix(text, "/config/concurrency ") {
 		r.Error(text)
 	}
 }
@@ -143,10 +143,10 @@ func testI5(r *row) {
 	all := idpayConfig()
 	all.Statuses = nil
 	q := idpay.New(all)
-	d = r.idpay(r.serve(q)).set("filters", []any{map[string]any{"cel": "data.status in ['shared', 'of-tomorrow']"}})
+	d = r.idpay(r.serve(q)).Set("filters", []any{map[string]any{"cel": "data.status in ['shared', 'of-tomorrow']"}})
 	r.put(d)
 	r.await(r.transaction("tx-3", "of-tomorrow"), "delivered")
-	r.put(d.set("filters", nil))
+	r.put(d.Set("filters", nil))
 	r.await(r.transaction("tx-4", "never-heard-of"), "delivered")
 	r.ended(id, q, 2)
 }
@@ -168,7 +168,7 @@ func testI6(r *row) {
 	if d := r.await(r.publish("transaction.status", "", "", `{"status":"approved"}`), "dead"); d.Reason != "template" || d.AttemptCount != 0 {
 		r.Errorf("%+v", d)
 	}
-	r.put(r.idpay("http://127.0.0.1:9").set("id", id).set("filters", nil)) // told all, so that one without a status comes to it
+	r.put(r.idpay("http://127.0.0.1:9").Set("id", id).Set("filters", nil)) // told all, so that one without a status comes to it
 	if d := r.await(r.publish("transaction.status", "", "", `{"id":"tx"}`), "dead"); d.Reason != "template" || d.AttemptCount != 0 {
 		r.Errorf("%+v", d)
 	}

@@ -1,12 +1,9 @@
 package partners_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"net/http"
@@ -16,9 +13,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
-	"github.com/hookfleet/hookfleet/deploy/examples"
 	"github.com/hookfleet/hookfleet/test/fleettest"
 	"github.com/hookfleet/hookfleet/test/partners"
 	"github.com/hookfleet/hookfleet/test/sinktest"
@@ -66,71 +60,19 @@ func newRow(t *testing.T, s *fleettest.Server, system, name string) *row {
 }
 
 // settings are the members of an example.
-type settings map[string]any
+type settings = partners.Settings
 
 // example reads a document of deploy/examples by its id.
 func (r *row) example(id string) settings {
 	r.Helper()
-	docs, err := readExamples(r.system)
+	docs, err := partners.Examples(r.system)
 	if err != nil {
 		r.Fatal(err)
 	}
-	for _, d := range docs {
-		if d["id"] == id {
-			return d
-		}
+	if docs[id] == nil {
+		r.Fatalf("no example %s of %s", id, r.system)
 	}
-	r.Fatalf("no example %s of %s", id, r.system)
-	return nil
-}
-
-// readExamples reads all documents of a system.
-func readExamples(system string) ([]settings, error) {
-	files, err := examples.Files.ReadDir(system)
-	if err != nil {
-		return nil, err
-	}
-	var docs []settings
-	for _, f := range files {
-		text, err := examples.Files.ReadFile(system + "/" + f.Name())
-		if err != nil {
-			return nil, err
-		}
-		for d := yaml.NewDecoder(bytes.NewReader(text)); ; {
-			doc := settings{}
-			if err := d.Decode(&doc); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return nil, fmt.Errorf("%s: %w", f.Name(), err)
-			}
-			docs = append(docs, doc)
-		}
-	}
-	return docs, nil
-}
-
-// set changes a member, a.b.c; nil takes it away.
-func (d settings) set(path string, value any) settings {
-	at := map[string]any(d)
-	names := strings.Split(path, ".")
-	for _, name := range names[:len(names)-1] {
-		switch inner := at[name].(type) {
-		case map[string]any:
-			at = inner
-		case settings:
-			at = inner
-		default:
-			made := map[string]any{}
-			at[name], at = made, made
-		}
-	}
-	last := names[len(names)-1]
-	if value == nil {
-		delete(at, last)
-		return d
-	}
-	at[last] = value
-	return d
+	return docs[id]
 }
 
 // put makes or replaces a subscription of the row's tenant, and gives its id.
@@ -151,7 +93,7 @@ func (r *row) own(d settings) string {
 	if !strings.HasPrefix(id, r.tenant+"-") {
 		id = r.tenant + "-" + id
 	}
-	d.set("id", id).set("tenant", r.tenant)
+	d.Set("id", id).Set("tenant", r.tenant)
 	return id
 }
 

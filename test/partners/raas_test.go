@@ -27,7 +27,7 @@ const (
 func (r *row) newRaas() (*raas.Client, settings) {
 	r.Helper()
 	cl := raas.New(raas.Config{Path: raasPath, Subscription: r.tenant + "-raas-client", Every: raasEvery, Late: 20 * time.Second, Clock: time.Minute}, raasSecret)
-	d := r.example("raas-client").set("sink", r.serve(cl)+raasPath)
+	d := r.example("raas-client").Set("sink", r.serve(cl)+raasPath)
 	d["config"].(settings)["responses"].([]any)[0].(settings)["every"] = raasEvery.String()
 	return cl, d
 }
@@ -52,11 +52,11 @@ func testR1(r *row) {
 		r.Errorf("the secret is shown as %q", shown)
 	}
 	cl.Know("another-secret-of-the-client")
-	r.client.Must(r, http.StatusOK, http.MethodPut, "/v1/subscriptions/"+made.ID, d.set("protocolsettings.signing.secret", "another-secret-of-the-client"), nil)
+	r.client.Must(r, http.StatusOK, http.MethodPut, "/v1/subscriptions/"+made.ID, d.Set("protocolsettings.signing.secret", "another-secret-of-the-client"), nil)
 	r.await(r.resource("b"), "delivered")
 	// Without a secret one is made up, and shown once.
 	var own fleettest.Subscription
-	other := r.example("raas-client").set("id", "made-up").set("types", []string{"none"}).set("protocolsettings.signing.secret", nil)
+	other := r.example("raas-client").Set("id", "made-up").Set("types", []string{"none"}).Set("protocolsettings.signing.secret", nil)
 	r.own(other)
 	r.client.Must(r, http.StatusCreated, http.MethodPost, "/v1/subscriptions", other, &own)
 	if own.ProtocolSettings.Signing.Secret == "" {
@@ -160,7 +160,7 @@ func testR7(r *row) {
 		{Status: 301, Header: map[string]string{"Location": "/raas/elsewhere"}}, {Status: 302}, {Status: 400}, {Status: 401}, {Status: 404}, {Status: 410}, {Status: 422}, {Status: 500}, {Status: 503}, {Cut: true},
 	}
 	cl.Answer(func(c *partners.Call) partners.Answer { return answers[(c.Number-1)%len(answers)] })
-	id := r.put(d.set("config.pause", nil))
+	id := r.put(d.Set("config.pause", nil))
 	for i, a := range answers {
 		got := r.await(r.resource(fmt.Sprint(i)), "dead")
 		if got.AttemptCount != 1 || got.Attempts[0].Status != a.Status || got.Attempts[0].Outcome != "dead" {
@@ -207,7 +207,7 @@ func testR8(r *row) {
 	r.Run("deadletter", func(t *testing.T) {
 		h := newRow(t, r.server, r.system, r.tenant+"-dead")
 		cl, d := h.newRaas()
-		id, _ := h.failing(d.set("config.pause", map[string]any{"after": 2, "then": "deadletter"}), cl, 2)
+		id, _ := h.failing(d.Set("config.pause", map[string]any{"after": 2, "then": "deadletter"}), cl, 2)
 		if got := h.await(h.resource("lost"), "dead"); got.Reason != "paused" || got.AttemptCount != 0 {
 			h.Errorf("%+v", got)
 		}

@@ -27,7 +27,7 @@ const (
 
 // secutix is an example that is sent at once and, but for row X6, by no proxy.
 func (r *row) secutix(id, sink string) settings {
-	return r.example(id).set("sink", sink).set("config.schedule", nil)
+	return r.example(id).Set("sink", sink).Set("config.schedule", nil)
 }
 
 // testX1: GET or POST of a URL that has the order's number in its path or query.
@@ -42,7 +42,7 @@ func testX1(r *row) {
 		method, _, _ := strings.Cut(strings.ToUpper(name), " ")
 		p := secutix.New(secutix.Config{Method: method, Target: regexp.MustCompile(tc.target)})
 		typ := strings.ReplaceAll(name, " ", "-")
-		id := r.put(r.secutix(tc.id, r.serve(p)+tc.sink).set("id", r.tenant+"-"+typ).set("types", []string{typ}).set("filters", nil))
+		id := r.put(r.secutix(tc.id, r.serve(p)+tc.sink).Set("id", r.tenant+"-"+typ).Set("types", []string{typ}).Set("filters", nil))
 		numbers := []string{"10228506", "a/b c?d&e=f#g%"}
 		for _, number := range numbers {
 			r.await(r.publish(typ, "", "", fmt.Sprintf(`{"orderId":%q}`, number)), "delivered")
@@ -65,7 +65,7 @@ func testX2(r *row) {
 		}
 		for _, sink := range []string{"/?data={orderId}", "/?data=${order id}", "/path/${orderId", "/path/orderId}"} {
 			text := r.refused(r.secutix(id, host+sink))
-			for _, fault := range strings.Split(text, "\n") { // GET lacks its placeholder besides
+			for fault := range strings.SplitSeq(text, "\n") { // GET lacks its placeholder besides
 				if !strings.HasPrefix(fault, "/sink ") {
 					r.Errorf("%s of %s: %s", sink, id, fault)
 				}
@@ -91,11 +91,11 @@ func testX3(r *row) {
 		r.Errorf("%s", c.Body)
 	}
 	fixed := secutix.New(secutix.Config{Target: regexp.MustCompile(`^/orders/(.*)$`), Body: regexp.MustCompile(`^\{"update": true\}$`)})
-	r.put(r.secutix("secutix-post", r.serve(fixed)+"/orders/${orderId}").set("protocolsettings.body", `{"update": true}`).set("id", id))
+	r.put(r.secutix("secutix-post", r.serve(fixed)+"/orders/${orderId}").Set("protocolsettings.body", `{"update": true}`).Set("id", id))
 	r.await(r.order("4712", "SALE", soldHere), "delivered")
 	r.ended(id, fixed, 1)
 	none := secutix.New(secutix.Config{Target: regexp.MustCompile(`^/path/\?data=(.*)$`)})
-	r.put(r.secutix("secutix-post-empty", r.serve(none)+"/path/?data=${orderId}").set("id", id))
+	r.put(r.secutix("secutix-post-empty", r.serve(none)+"/path/?data=${orderId}").Set("id", id))
 	r.await(r.order("4713", "SALE", soldHere), "delivered")
 	r.ended(id, none, 1)
 	if c := none.Calls()[0]; c.Header.Get("Content-Length") != "" && c.Header.Get("Content-Length") != "0" {
@@ -193,8 +193,8 @@ func testX8(r *row) {
 	p := secutix.New(secutix.Config{Method: http.MethodGet, Target: regexp.MustCompile(`^/orders/(.*)$`)})
 	url := r.serve(p)
 	whole := r.put(r.secutix("secutix-get", url+"/orders/${orderId}"))
-	each := r.put(r.secutix("secutix-get", url+"/orders/${orderId}").set("id", "each").set("types", []string{"order.operation"}).
-		set("filters", []any{map[string]any{"match": "OperationData.ProductCode=10228506;OrderType=SALE"}}))
+	each := r.put(r.secutix("secutix-get", url+"/orders/${orderId}").Set("id", "each").Set("types", []string{"order.operation"}).
+		Set("filters", []any{map[string]any{"match": "OperationData.ProductCode=10228506;OrderType=SALE"}}))
 	r.order("1", "SALE", soldElse+","+soldHere)
 	for i, code := range []string{"10228506", "1", "10228506"} {
 		r.publish("order.operation", "2", "", fmt.Sprintf(`{"orderId":"2/%d","OrderType":"SALE","OperationData":{"ProductCode":%q}}`, i, code))

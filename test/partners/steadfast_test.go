@@ -18,8 +18,8 @@ var steadfastRows = rows{
 
 // pushed is the example of an internal system that publishes, sent at once.
 func (r *row) pushed(url string) settings {
-	return r.example("steadfast-pushed").set("sink", url+orderPath).set("config.schedule", nil).set("config.lifecycle", nil).
-		set("config.retry.initial", "200ms").set("sinkcredential", nil)
+	return r.example("steadfast-pushed").Set("sink", url+orderPath).Set("config.schedule", nil).Set("config.lifecycle", nil).
+		Set("config.retry.initial", "200ms").Set("sinkcredential", nil)
 }
 
 // change publishes a change of an order's status.
@@ -54,7 +54,7 @@ func (r *row) credential(path string, auth func(*partners.Call), credential map[
 	r.Helper()
 	p := steadfast.New(steadfast.Config{Path: orderPath, Auth: auth})
 	d := r.pushed(r.serve(p))
-	id := r.put(d.set("id", r.tenant+"-"+path).set("source", "https://"+path+".example").set("sinkcredential", credential))
+	id := r.put(d.Set("id", r.tenant+"-"+path).Set("source", "https://"+path+".example").Set("sinkcredential", credential))
 	receipt := r.client.Publish(r, fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"https://%s.example","type":"order.status","tenant":%q,`+
 		`"subject":"order-1","data":{"status":"Ended"}}`, path, path, r.tenant))
 	r.await(receipt, "delivered")
@@ -85,7 +85,7 @@ func testS5(r *row) {
 	}
 	p := steadfast.New(steadfast.Config{Path: orderPath, Auth: tokens.Auth})
 	own := r.example("steadfast-pushed")["sinkcredential"].(settings) // the names of the example
-	id := r.put(r.pushed(r.serve(p)).set("sinkcredential", map[string]any(own.set("tokenendpoint", r.serve(tokens)))))
+	id := r.put(r.pushed(r.serve(p)).Set("sinkcredential", map[string]any(own.Set("tokenendpoint", r.serve(tokens)))))
 	for n := 1; tokens.Given() < 2; n++ {
 		r.await(r.change(fmt.Sprint("order-", n), "Ended"), "delivered")
 		p.Wait(r.Context(), n, taken)
@@ -108,8 +108,8 @@ func testS7(r *row) {
 			}
 			return partners.Answer{}
 		})
-		d := r.pushed(r.serve(p)).set("config.retry.maxattempts", attempts)
-		id := r.put(d.set("id", fmt.Sprintf("%s-%d", r.tenant, attempts)).set("filters", []any{map[string]any{"prefix": map[string]any{"subject": "order-"}}}))
+		d := r.pushed(r.serve(p)).Set("config.retry.maxattempts", attempts)
+		id := r.put(d.Set("id", fmt.Sprintf("%s-%d", r.tenant, attempts)).Set("filters", []any{map[string]any{"prefix": map[string]any{"subject": "order-"}}}))
 		failed := r.await(r.change("order-bad", fmt.Sprint("Sent", attempts)), "dead")
 		if failed.Reason != "exhausted" || failed.AttemptCount != attempts {
 			r.Errorf("%+v", failed)

@@ -2,6 +2,7 @@ package secutix
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 )
@@ -39,9 +40,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body) // who has gone does not get it
 }
