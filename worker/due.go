@@ -20,6 +20,15 @@ func (w *Worker) retry(m *nats.Msg) {
 	if held == nil {
 		return
 	}
+	if w.registry.HasLanes() {
+		taken, err := w.retryInLane(held, m, from)
+		if err != nil {
+			w.letGo(held, m, err)
+		}
+		if taken || err != nil {
+			return
+		}
+	}
 	if !w.due.take(w.turns) {
 		w.letGo(held, m, errReturned)
 		return

@@ -111,7 +111,7 @@ func (w *Worker) watchBacklogs(ctx context.Context) {
 // mayDrain reports whether this worker should drain a sink's held queue now. What belongs to a deleted subscription is
 // drained too, into cancels.
 func (w *Worker) mayDrain(id string) bool {
-	if !w.fleet.owns(id) {
+	if !w.fleet.owns(id) || w.registry.Laned(id) { // a lane takes what it held itself
 		return false
 	}
 	entry, ok := w.registry.Lookup(id)

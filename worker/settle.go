@@ -68,7 +68,7 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 			d.Uncounted++
 		}
 	}
-	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
+	d.Reason, d.NextAt, d.state = v.Reason, v.NextAt.UTC(), state
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
 	if state.Ended() {
 		r.EndedAt = time.Now().UTC()
