@@ -20,7 +20,7 @@ func (w *Worker) runItem(t *tenure, entry *registry.Entry, key string, it *laneI
 	if err != nil || d == nil {
 		return laneResult{err: err}
 	}
-	d.tenure, d.key = t, key
+	d.tenure, d.key, d.superseded = t, key, it.superseded
 	if err := w.attemptItem(t, d, it); err != nil {
 		if errors.Is(err, errReturned) && it.due {
 			err = w.parkItem(d, it)
@@ -216,7 +216,8 @@ func (t *tenure) due(it *laneItem) {
 	if k.blocked == it.id {
 		k.blocked = ""
 	}
-	t.keys.add(k, it)
+	t.queue(k, it)
+	t.keys.list(k)
 }
 
 // retryInLane gives a delivery whose timer fired to its subscription's lane. It returns false when it has none, or its
@@ -232,7 +233,7 @@ func (w *Worker) retryInLane(held *kept, m *nats.Msg, from delivered) (taken boo
 	}
 	it := &laneItem{
 		id: waiting.Delivery.ID, sequence: waiting.Delivery.Event.Sequence, created: waiting.Delivery.CreatedAt, came: time.Now(),
-		first: waiting.Delivery.Attempts == 0, m: m, kept: held, from: from, due: true, delivery: waiting.Delivery, event: waiting.Event,
+		first: waiting.Delivery.Attempts == 0, at: events.LifecycleTime(waiting.Event, waiting.Delivery.CreatedAt), m: m, kept: held, from: from, due: true, delivery: waiting.Delivery, event: waiting.Event,
 	}
 	if t := w.lanes.of(id); t != nil && t.mail.put(func() { t.due(it) }) {
 		return true, nil

@@ -29,6 +29,9 @@ type laneItem struct {
 	suspect bool // it may have been settled by the lane's last owner
 	moving  bool // it is on its way to HELD
 	ticked  bool // it goes at a tick
+
+	at         time.Time // of its event, as lifecycles see it
+	superseded bool      // a newer one of its key came, and only the newest goes
 }
 
 // inHand reports whether the item's message is in our hands and has not been asked to go anywhere.
@@ -41,6 +44,7 @@ type laneKey struct {
 	running *laneItem // of which an attempt is under way
 	since   time.Time // when the delivery that is under way or waits for its retry came to be the first; zero = none
 	blocked string    // the delivery that waits for its retry; "" = none
+	aside   bool      // it is not the key itself, but for one item that ends beside it
 	listed  bool      // it is in a list of those that may go on
 }
 
@@ -96,7 +100,7 @@ func (l *laneKeys) list(k *laneKey) {
 	switch {
 	case k.listed:
 	case !k.goes():
-		if k.running == nil && k.blocked == "" && len(k.waiting) == 0 && k.name != "" {
+		if k.running == nil && k.blocked == "" && len(k.waiting) == 0 && k.name != "" && !k.aside {
 			delete(l.named, k.name)
 		}
 	case l.ticks && k.waiting[0].first:

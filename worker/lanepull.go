@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +85,7 @@ func (t *tenure) prepare() error {
 	t.version, t.versions = versions[0], len(versions)
 	t.entry, _ = t.w.registry.Lookup(t.id)
 	t.shape = shapeOf(t.entry)
+	t.w.progress.Drop(t.id)
 	if err := t.prepareTicks(); err != nil {
 		return err
 	}
@@ -182,7 +184,8 @@ func (t *tenure) addHeld(k *laneKey, p *stream.Parked, suspect bool) {
 		return
 	}
 	t.held[p.Delivery.ID] = true
-	t.keys.add(k, &laneItem{
+	t.queue(k, &laneItem{
+		at: events.LifecycleTime(p.Event, p.Delivery.CreatedAt),
 		id: p.Delivery.ID, sequence: p.Delivery.Event.Sequence, created: p.Delivery.CreatedAt,
 		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect,
 	})
@@ -203,7 +206,7 @@ func (t *tenure) ask(now time.Time) {
 	case t.ctx.Err() != nil || p.lost:
 		return
 	case t.tick.scheduled:
-		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked)))
+		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
 	case !t.shut.IsZero():
 		return
 	case p.asked > 0 && n < p.room/4:
@@ -300,7 +303,8 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		t.moved = nil
 	}
 	t.pull.window++
-	t.arrive(&laneItem{
+	t.queue(t.keys.of(t.keyOf(e)), &laneItem{
+		at: events.LifecycleTime(e, from.Stored),
 		id: id, sequence: from.Sequence, created: from.Stored.UTC(), came: time.Now(), first: true, m: m, kept: kept, from: from,
 		event: e, suspect: from.Sequence <= t.fence || from.Times > 1,
 		delivery: events.Delivery{
@@ -309,8 +313,32 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 	})
 }
 
-// arrive puts what has come into its key's queue.
-func (t *tenure) arrive(it *laneItem) { t.keys.add(t.keys.of(t.keyOf(it.event)), it) }
+// queue puts an item into its key's queue. Where only the newest of a key goes, what is older ends at once.
+func (t *tenure) queue(k *laneKey, it *laneItem) {
+	if !t.shape.latest || k.name == "" || t.entry == nil {
+		t.keys.add(k, it)
+		return
+	}
+	l := t.entry.Subscription.Config.Lifecycle
+	for _, other := range slices.Clone(k.waiting) {
+		switch {
+		case other.moving:
+		case other.sequence < it.sequence && l.Supersedes(it.at, other.at), other.sequence > it.sequence && !l.Supersedes(other.at, it.at):
+			t.keys.remove(k, other)
+			t.supersede(k, other)
+		default:
+			t.supersede(k, it)
+			return
+		}
+	}
+	t.keys.add(k, it)
+}
+
+// supersede ends an item because a newer one waits.
+func (t *tenure) supersede(k *laneKey, it *laneItem) {
+	it.superseded = true
+	t.start(&laneKey{name: k.name, aside: true, running: it}, it)
+}
 
 // pendingOf reads how many messages of the consumer were still to come, from a reply subject.
 func pendingOf(reply string) uint64 {

@@ -184,10 +184,13 @@ func (k *laneTick) ended(it *laneItem, back bool) {
 	}
 }
 
-// wanted is how many more events the tick can use, when asked are on their way.
-func (k *laneTick) wanted(asked, waiting int) int {
+// wanted is how many more events the tick can use, when asked are on their way; all = it must know all of them.
+func (k *laneTick) wanted(asked, waiting int, all bool) int {
 	if !k.open || k.recount {
 		return 0
+	}
+	if all {
+		return k.remaining - asked
 	}
 	return min(k.remaining-asked, k.left-asked-waiting)
 }

@@ -194,7 +194,7 @@ func (t *tenure) pump() {
 		return
 	}
 	t.ticking(now)
-	for limit := t.limit(); t.inflight < limit; {
+	for limit := t.limit(); t.inflight < limit && !t.gathering(); {
 		k, it := t.keys.next(now)
 		if it == nil {
 			k, it = t.tick.next(t.keys, now)
@@ -231,12 +231,19 @@ func (t *tenure) mayStart(now time.Time) bool {
 		t.wakeBy(now.Add(lanePause))
 		return false
 	}
-	return !t.gathering()
+	return true
 }
 
 // gathering reports whether the newest events are still to come, of a lane in which only the newest of a key goes.
 func (t *tenure) gathering() bool {
-	return t.shape.latest && t.pull.behind && t.pull.window < laneWindow
+	switch {
+	case !t.shape.latest || t.pull.window >= laneWindow:
+		return false
+	case t.tick.scheduled:
+		return t.tick.open && (t.tick.recount || t.tick.remaining > 0)
+	default:
+		return t.pull.behind
+	}
 }
 
 // limit is how many attempts may be under way.
@@ -274,14 +281,24 @@ func (t *tenure) ended(k *laneKey, it *laneItem, done laneResult) {
 	case errors.Is(done.err, errReturned):
 		t.held[it.id] = it.held != 0
 		t.pausing = now.Add(lanePause)
-		t.keys.back(k, it)
+		t.back(k, it)
 	case done.err != nil:
 		t.log.Error().Err(done.err).Str(fieldDelivery, it.id).Msg("delivery of a lane not settled; trying again")
 		t.pausing = now.Add(laneRetry)
-		t.keys.back(k, it)
+		t.back(k, it)
 	default:
 		t.settled(k, it, done)
 	}
+}
+
+// back lets an item wait again whose attempt was not made.
+func (t *tenure) back(k *laneKey, it *laneItem) {
+	if k.aside {
+		it.superseded = false
+		t.queue(t.keys.of(k.name), it)
+		return
+	}
+	t.keys.back(k, it)
 }
 
 func (t *tenure) settled(k *laneKey, it *laneItem, done laneResult) {
@@ -289,7 +306,7 @@ func (t *tenure) settled(k *laneKey, it *laneItem, done laneResult) {
 	if it.kept != nil && !it.due {
 		t.pull.window--
 	}
-	if !done.waits || k.name == "" {
+	if !done.waits || k.name == "" || k.aside {
 		t.keys.done(k, "")
 		return
 	}

@@ -81,6 +81,7 @@ type Deps struct {
 	Waitlist *stream.Waitlist
 	Tokens   *stream.Tokens // of token servers, shared by all workers
 	Ticks    SourceTicks    // of status sources
+	Progress *stream.Progresses
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
 }
@@ -106,6 +107,7 @@ type Worker struct {
 	tokens   *stream.Tokens
 
 	sourceTicks SourceTicks
+	progress    *stream.Progresses
 
 	first, due, held *lane
 	fleet            *fleet
@@ -145,7 +147,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
-		sourceTicks: deps.Ticks,
+		sourceTicks: deps.Ticks, progress: deps.Progress,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),

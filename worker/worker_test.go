@@ -115,7 +115,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	b.tb.Cleanup(out.Close)
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
-		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
 	return background(b.tb, "worker", w.Run)
 }

@@ -292,7 +292,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
-		Metrics: f.metrics, Log: f.log,
+		Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ type rule struct {
 	filters     *filter.Set          // nil when there is no expression in them
 	from, until uint64
 	gone        bool
-	laned       bool                 // its events are taken by the subscription's lane, not by dispatch
+	laned       bool    // its events are taken by the subscription's lane, not by dispatch
 	first       place   // nearly all rules have one place
 	more        []place // the others
 }

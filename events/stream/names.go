@@ -1,9 +1,9 @@
 package stream
 
 import (
-	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"hash/fnv"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,6 +27,7 @@ const (
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
 	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
+	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -48,7 +49,7 @@ const (
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
 
-	SubjectLane    = "hookfleet.lane."           // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
+	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
@@ -118,52 +119,15 @@ func HeldSubject(subscription, delivery string) string {
 // HeldConsumer is the consumer that drains a sink's held queue.
 func HeldConsumer(subscription string) string { return "held-" + subscription }
 
-// lanePrefix begins the names of lanes' consumers, and of no other.
-const lanePrefix = "lane-"
-
-// LaneConsumer is the consumer of EVENTS that a lane reads the events after from by, for one version of its subscription.
-func LaneConsumer(subscription string, from uint64) string {
-	return lanePrefix + subscription + "-" + strconv.FormatUint(from, 36)
+// ProgressSubject is where the progress of one key of a lifecycle is. Its hash is too long for two keys to share it.
+func ProgressSubject(subscription, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "$KV." + BucketLifecycle + "." + subscription + "." + hex.EncodeToString(sum[:16])
 }
 
-// ParseLaneConsumer takes the name of a lane's consumer apart; ok is false for any other.
-func ParseLaneConsumer(name string) (subscription string, from uint64, ok bool) {
-	name, ok = strings.CutPrefix(name, lanePrefix)
-	dash := strings.LastIndexByte(name, '-')
-	if !ok || dash < 1 {
-		return "", 0, false
-	}
-	from, err := strconv.ParseUint(name[dash+1:], 36, 64)
-	return name[:dash], from, err == nil
-}
-
-// EventSubjects matches where the events of tenant with one of the types are stored, and few others. types are exact or
-// end in .*; none = any. No two of them overlap, which a consumer would refuse.
-func EventSubjects(tenant string, types []string) []string {
-	if len(types) == 0 {
-		return []string{SubjectEvents + tenant + ".>"}
-	}
-	var subjects []string
-	for _, t := range slices.SortedFunc(slices.Values(types), shorterFirst) {
-		tokens, open := strings.CutSuffix(t, ".*")
-		subject := EventSubject(tenant, tokens)
-		if open {
-			subject += ".>"
-		}
-		if !slices.ContainsFunc(subjects, func(s string) bool { return covers(s, subject) }) {
-			subjects = append(subjects, subject)
-		}
-	}
-	return subjects
-}
-
-// shorterFirst puts a prefix before all that it covers.
-func shorterFirst(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }
-
-// covers reports whether the subject s, literal or with a trailing >, matches all that other matches.
-func covers(s, other string) bool {
-	head, open := strings.CutSuffix(s, ">")
-	return s == other || open && strings.HasPrefix(other, head)
+// ProgressSubjects matches the progress of all keys of a subscription.
+func ProgressSubjects(subscription string) string {
+	return "$KV." + BucketLifecycle + "." + subscription + ".>"
 }
 
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).

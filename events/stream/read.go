@@ -133,6 +133,15 @@ func (r reader) leader(ctx context.Context, stream string, req getRequest) (*sto
 	return &stored{m.Subject, m.Sequence, m.Time, header, m.Data}, nil
 }
 
+// newest is the last message of a subject, and never one that was written over before: where one server has everything
+// by a direct get, which costs less, else by the leader.
+func (r reader) newest(ctx context.Context, stream, subject string) (*stored, error) {
+	if r.nc.ConnectedClusterName() == "" {
+		return r.direct(ctx, stream, getRequest{Last: subject})
+	}
+	return r.leader(ctx, stream, getRequest{Last: subject})
+}
+
 // call makes a request of JetStream's API and decodes its answer; an error in it is a *jetstream.APIError.
 func (r reader) call(ctx context.Context, subject string, req, answer any) error {
 	body, err := json.Marshal(req)

@@ -231,7 +231,7 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		return cfg
 	}
 	return []jetstream.KeyValueConfig{
-		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys), plain(BucketLanes),
+		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys), plain(BucketLanes), plain(BucketLifecycle),
 		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
 	}
 }
