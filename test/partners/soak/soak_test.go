@@ -115,20 +115,20 @@ func (s *soak) move(ctx context.Context) {
 	s.wait(ctx, phase)
 }
 
-// drained waits until nothing waits any more.
+// drained waits until all that is owed was told, and nothing waits any more.
 func (s *soak) drained() {
 	ctx, cancel := context.WithTimeout(s.Context(), drain)
 	defer cancel()
 	for {
-		waiting := 0
+		left := 0
 		for _, sys := range s.systems {
-			waiting += s.client.Subscription(s, sys.id).Status.Waiting
+			left += sys.untold() + s.client.Subscription(s, sys.id).Status.Waiting
 		}
-		if waiting == 0 {
+		if left == 0 {
 			return
 		}
 		if !s.wait(ctx, time.Second) {
-			s.Errorf("%d deliveries wait %v after the last fault", waiting, drain)
+			s.Errorf("%d are not told, or wait, %v after the last fault", left, drain)
 			return
 		}
 	}

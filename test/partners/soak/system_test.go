@@ -106,6 +106,19 @@ func (s *system) told() map[string]int {
 	return all
 }
 
+// untold is how much of what is owed has not come.
+func (s *system) untold() (n int) {
+	told := s.told()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for what := range s.owed {
+		if told[what] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // check compares what is owed with what was told.
 func (s *system) check(t *testing.T) {
 	t.Helper()
