@@ -20,7 +20,7 @@ func (r *row) notify(typ, transaction, workflow, status, own string) fleettest.R
 	if own != "" {
 		attributes += fmt.Sprintf(`"webhookurl":%q,`, own)
 	}
-	return r.publish(typ, "", attributes, fmt.Sprintf(`{"transactionId":%q, "workflowId":%q, "status":%q, "date":"2026-01-31T08:00:00.000Z"}`, transaction, workflow, status))
+	return r.publish(typ, transaction, attributes, fmt.Sprintf(`{"transactionId":%q, "workflowId":%q, "status":%q, "date":"2026-01-31T08:00:00.000Z"}`, transaction, workflow, status))
 }
 
 var cafSchedule = []string{"200ms", "400ms", "600ms", "800ms"}

@@ -1,6 +1,7 @@
 package partners_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/hookfleet/hookfleet/test/fleettest"
 	"github.com/hookfleet/hookfleet/test/partners"
 	"github.com/hookfleet/hookfleet/test/partners/caf"
+	"github.com/hookfleet/hookfleet/test/partners/idpay"
 	"github.com/hookfleet/hookfleet/test/partners/secutix"
 	"github.com/hookfleet/hookfleet/test/partners/steadfast"
 )
@@ -133,6 +135,68 @@ func testC6(r *row) {
 	if got := said(takenOf(p.Calls())); !slices.Equal(got, want) {
 		r.Errorf("in order: %q", got)
 	}
+	r.latest()
+	r.lookUp("t-1", "APPROVED")
+}
+
+// latest has three notifications wait for a client that fails: the newest goes, and what is older than it does not.
+func (r *row) latest() {
+	r.Helper()
+	p := caf.New(caf.Config{Latest: true})
+	p.Answer(func(c *partners.Call) partners.Answer {
+		if c.Number == 1 {
+			return partners.Answer{Status: http.StatusServiceUnavailable}
+		}
+		return partners.Answer{}
+	})
+	d := r.caf("caf-latest", r.serve(p)).Set("filters", []any{map[string]any{"match": "workflowId=latest"}}).Set("config.retry.schedule", []string{"2s"})
+	id := r.put(d)
+	r.notify("TransactionPending", "t-2", "latest", "PENDING", "")
+	r.wait(p, 1, nil)
+	r.notify("TransactionPending", "t-2", "latest", "CHECKED", "")
+	newest := r.notify("TransactionFinished", "t-2", "latest", "APPROVED", "")
+	r.await(newest, "delivered")
+	r.client.AwaitSubscription(r, id, "has nothing that waits", func(s *fleettest.Subscription) bool { return s.Status.Waiting == 0 })
+	calls := takenOf(p.Calls())
+	if last := calls[len(calls)-1]; last.Text != "APPROVED" || slices.Contains(said(calls), "t-2 CHECKED") {
+		r.Errorf("of those that waited went %q", said(calls))
+	}
+	late := r.publish("TransactionPending", "t-2", `"time":"2020-01-01T00:00:00Z",`,
+		`{"transactionId":"t-2","workflowId":"latest","status":"OLD","date":"2020-01-01T00:00:00Z"}`)
+	if d := r.await(late, "skipped"); d.Reason != "superseded" || d.AttemptCount != 0 {
+		r.Errorf("%+v", d)
+	}
+}
+
+// lookUp asks for the state of a subject as a partner does.
+func (r *row) lookUp(subject, want string) {
+	r.Helper()
+	var key struct{ Key string }
+	r.client.Must(r, http.StatusCreated, http.MethodPost, "/v1/keys", fmt.Sprintf(`{"role":"partner","tenants":[%q]}`, r.tenant), &key)
+	partner := fleettest.NewClient(r.server.API, key.Key)
+	var got struct {
+		Subject, Type, Status string
+		Completed             bool
+		Event                 struct{ ID string }
+	}
+	fleettest.Eventually(r, "the state of "+subject+" is "+want, func() (bool, any) {
+		resp := partner.Do(r, http.MethodGet, "/v1/statuses/"+subject, nil)
+		return resp.Status == http.StatusOK && json.Unmarshal(resp.Body, &got) == nil && got.Status == want, string(resp.Body)
+	})
+	if got.Subject != subject || got.Event.ID == "" {
+		r.Errorf("%+v", got)
+	}
+	partner.Do(r, http.MethodGet, "/v1/statuses/nobody", nil).Refused(r, http.StatusNotFound, "not_found")
+}
+
+// testI9: a client that was away asks for the state of a transaction.
+func testI9(r *row) {
+	p := idpay.New(idpayConfig())
+	p.Answer(func(*partners.Call) partners.Answer { return partners.Answer{Status: http.StatusInternalServerError} })
+	r.put(r.idpay(r.serve(p)).Set("config.retry.maxattempts", 1))
+	r.await(r.transaction("tx-1", "approved"), "dead")
+	r.transaction("tx-1", "shared") // which it is not told
+	r.lookUp("tx-1", "shared")
 }
 
 func takenOf(calls []partners.Call) []partners.Call {
@@ -140,7 +204,6 @@ func takenOf(calls []partners.Call) []partners.Call {
 }
 
 func init() {
+	idpayRows["I9"] = testI9
 	steadfastRows["S6"], steadfastRows["S11"], secutixRows["X5"], cafRows["C6"] = testS6, testS11, testX5, testC6
 }
-
-var _ fleettest.Receipt
