@@ -186,12 +186,16 @@ func (w *Worker) pace(e *registry.Entry) (at pace) {
 // stays reports whether the delivery stays where it waits when its sink may not be sent to now: in HELD, or in a lane.
 func (w *Worker) stays(d *delivery) bool { return d.lane == w.held || d.tenure != nil }
 
-// notNow is the verdict for a delivery whose sink may not be sent to now. What stays where it waits is handed back.
+// notNow is the verdict for a delivery whose sink may not be sent to now. What stays where it waits is handed back, or
+// steps aside.
 func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
-	if w.stays(d) {
-		return events.Verdict{Outcome: events.Returned}
+	if !w.stays(d) {
+		return events.Verdict{Outcome: events.Held, Reason: reason}
 	}
-	return events.Verdict{Outcome: events.Held, Reason: reason}
+	if until := w.stepAside(d); !until.IsZero() {
+		return events.Verdict{Outcome: events.Retry, Reason: reason, NextAt: until}
+	}
+	return events.Verdict{Outcome: events.Returned}
 }
 
 // notYet is notNow for one that waited in vain, perhaps only because we stop.

@@ -26,6 +26,7 @@ type delivery struct {
 	override   *url.URL     // where it goes instead of the subscription's sink; nil = the sink
 	gate       string       // of override: which gate it passes
 	foreign    bool         // override is of another origin than the sink, which gets no credentials
+	asides     *asides      // of the drain that it is part of, if it may step aside
 	errand     *errand      // the message that it came with, among others; nil = whoever has the message waits for the end
 	superseded bool         // a newer one waits for its key, and only the newest goes
 	tenure     *tenure      // of the lane that it goes by; nil = none

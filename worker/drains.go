@@ -45,10 +45,3 @@ func (w *Worker) soon(e *registry.Entry) int {
 	}
 	return at.burst + int(paceDrainWait/at.interval) + 1
 }
-
-// aimsElsewhere reports whether held deliveries of a subscription that are in hand may have sinks of their own, which a
-// hold of the subscription's does not concern.
-func (w *Worker) aimsElsewhere(id string) bool {
-	e, ok := w.registry.Lookup(id)
-	return ok && e.Subscription.SinkOverride != "" && w.fleet.owns(id)
-}

@@ -25,7 +25,7 @@ type lanes struct {
 }
 
 func newLanes(w *Worker, store *stream.Lanes) *lanes {
-	return &lanes{w: w, store: store, tenures: map[string]*tenure{}}
+	return &lanes{w: w, store: store, pool: pool{work: make(chan func())}, tenures: map[string]*tenure{}}
 }
 
 // run takes up and gives up lanes until ctx ends, and returns when all are given up.

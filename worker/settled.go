@@ -268,11 +268,11 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from d
 // restoreTimer sets the timer that the record at m asks for. The message that came again is older than the record: what
 // the attempt changed is in the record alone.
 func (w *Worker) restoreTimer(ctx context.Context, d *delivery, m mark) error {
-	r, err := w.settled.history.Record(ctx, m.record)
+	r, err := w.settled.history.Record(ctx, m.record, d.ID)
 	if err != nil {
 		return fmt.Errorf("read the record of %s: %w", d, err)
 	}
-	if r != nil && r.ID == d.ID {
+	if r != nil {
 		d.Delivery = r.Delivery
 		d.Record = m.record
 	}

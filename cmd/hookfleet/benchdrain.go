@@ -109,6 +109,7 @@ func (s *benchStage) reportDrain(ctx context.Context, what string, l *benchLedge
 	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= int64(expected) }); err != nil {
 		return err
 	}
+	until := before.since(s.mark(ctx, more...))
 	waitFor(ctx, settleWait) // until the last are settled too
 	spent := before.since(s.mark(ctx, more...))
 	arrivals, err := s.sink.arrivals(ctx)
@@ -129,6 +130,7 @@ func (s *benchStage) reportDrain(ctx context.Context, what string, l *benchLedge
 	rate := n / got.last.Sub(time.Unix(0, first)).Seconds()
 	s.report.add(fmt.Sprintf("%s, backlog of %d", what, expected), rate, "deliveries/s", noGoal)
 	s.report.add(what+", to raw POST", rate/raw.rate, "ratio", goalBulk)
+	s.report.addHad(what, raw, until, got)
 	s.report.add(what+", start of the process to first arrival", time.Unix(0, first).Sub(start).Seconds(), "s", noGoal)
 	s.report.add(what+", fleet CPU", micros(spent.fleet)/n, "µs/delivery", goalCPU)
 	s.report.addOthers(what, spent, before.at)

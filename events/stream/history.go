@@ -116,10 +116,14 @@ func (h *History) chain(ctx context.Context, id string, newest uint64) ([]*event
 		if err != nil {
 			return nil, err
 		}
-		if m == nil || recordID(m.Data) != id {
+		if m == nil {
 			break
 		}
-		r, err := ParseRecord(m.Data)
+		text := recordOf(m.Data, id)
+		if text == nil {
+			break
+		}
+		r, err := ParseRecord(text)
 		if err != nil {
 			return nil, err
 		}
@@ -178,20 +182,23 @@ type followed struct {
 	err     error
 }
 
-// take takes one record, and says whether to go on. met tells whether it was of one of the deliveries.
+// take takes one message, and says whether to go on. met tells whether it was about one of the deliveries.
 func (f *followed) take(data []byte) (met, more bool) {
-	if !f.ids[recordID(data)] {
-		return false, true
+	for text := range recordsOf(data) {
+		if !f.ids[recordID(text)] {
+			continue
+		}
+		met = true
+		r, err := ParseRecord(text)
+		if err != nil {
+			f.err = err
+			return true, false
+		}
+		if f.records = append(f.records, r); r.State.Ended() {
+			f.open--
+		}
 	}
-	r, err := ParseRecord(data)
-	if err != nil {
-		f.err = err
-		return true, false
-	}
-	if f.records = append(f.records, r); r.State.Ended() {
-		f.open--
-	}
-	return true, f.open > 0
+	return met, f.open > 0
 }
 
 // follow reads subject from a sequence on and returns the records of the deliveries in ids, until all of those have

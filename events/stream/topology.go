@@ -83,9 +83,14 @@ func NewTopology(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Topol
 	return &Topology{js: js, cfg: cfg, log: log}, nil
 }
 
+// ensureTimeout bounds Ensure: on a busy disk each of some 20 streams and buckets takes seconds.
+const ensureTimeout = 2 * time.Minute
+
 // Ensure makes what is not there yet. It returns ErrStreamLost for a stream that has a birth certificate and is gone.
 // Several processes may call it at the same time.
 func (t *Topology) Ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
 	if err := t.ensureBuckets(ctx); err != nil {
 		return err
 	}
