@@ -80,6 +80,8 @@ type API struct {
 	dead    *stream.DeadList
 	pending *pendingCounts
 	cancels *cancels
+	items   *stream.ItemStore
+	polls   *stream.Polls
 
 	started   time.Time
 	listening chan struct{}
@@ -100,6 +102,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
 	a.cancels = newCancels()
+	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {
 		return nil, fmt.Errorf("register the fleet's metrics: %w", err)
@@ -120,7 +123,7 @@ func (a *API) table() []route {
 	var all []route
 	for _, group := range [][]route{
 		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
-		a.handshakeRoutes(), a.processRoutes(),
+		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

@@ -92,7 +92,7 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 		"sinkoverride":     d.text(&s.SinkOverride, wrongReference),
 		"protocol":         d.word(&s.Protocol, ProtocolHTTP),
 		"protocolsettings": d.protocolSettings,
-		"sinkcredential":   d.credential,
+		"sinkcredential":   (&credentialReader{&d.document, d.sinks, &s.SinkCredential}).credential,
 		"config":           d.config,
 		"status":           d.ignore,
 	})

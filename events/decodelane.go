@@ -1,16 +1,13 @@
 package events
 
 import (
-	"slices"
 	"time"
 )
 
 // Bounds of ordering, schedule and lifecycle.
 const (
-	minTickEvery  = Duration(100 * time.Millisecond) // a tick looks at all that waits
-	maxTickBatch  = 1_000_000                        // beyond what waits for one partner
-	maxTerminal   = 100                              // statuses that end something; there are some five
-	maxStatusWord = 256                              // bytes of one
+	minTickEvery = Duration(100 * time.Millisecond) // a tick looks at all that waits
+	maxTickBatch = 1_000_000                        // beyond what waits for one partner
 )
 
 // What orders, and what the status is, in settings that do not say (API.md 3).
@@ -83,29 +80,10 @@ func (d *subscriptionReader) lifecycle(v *jsonValue, at string) {
 	d.object(v, at, map[string]reader{
 		"key":        d.text(&l.Key, wrongReference),
 		"status":     d.text(&l.Status, wrongReference),
-		"terminal":   d.terminal,
+		"terminal":   d.statuses(&l.Terminal),
 		"dedupe":     d.boolean(&l.Dedupe),
 		"latestonly": d.boolean(&l.LatestOnly),
 	})
-}
-
-func (d *subscriptionReader) terminal(v *jsonValue, at string) {
-	l := d.s.Config.Lifecycle
-	d.array(v, at, maxTerminal, func(v *jsonValue, at string) {
-		var status string
-		d.text(&status, wrongStatus)(v, at)
-		if status != "" && slices.Contains(l.Terminal, status) {
-			d.fault(at, "appears more than once")
-		}
-		l.Terminal = append(l.Terminal, status)
-	})
-}
-
-func wrongStatus(s string) string {
-	if s == "" {
-		return "must not be empty"
-	}
-	return wrongLength(s, maxStatusWord)
 }
 
 // checkLane faults what asks for order where there can be none, and for two orders at once. It follows the reading of all

@@ -104,8 +104,8 @@ func (t *tenure) dueTick(now time.Time) (at time.Time, until uint64, ok bool, er
 	k := &t.tick
 	if k.source != "" {
 		t.wakeBy(now.Add(sourceLook))
-		at, until, ok = t.w.sourceTicks.Last(k.source)
-		return at, until, ok && at.After(t.lease.Tick), nil
+		tick, through := t.w.sourceTicks.Last(k.source)
+		return tick.At, tick.Until, through && tick.At.After(t.lease.Tick), nil
 	}
 	t.wakeBy(k.ticks.Next(now))
 	if at = k.ticks.Last(now); !at.After(t.lease.Tick) {

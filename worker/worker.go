@@ -79,17 +79,11 @@ type Deps struct {
 	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
-	Tokens   *stream.Tokens // of token servers, shared by all workers
-	Ticks    SourceTicks    // of status sources
-	Progress *stream.Progresses
+	Tokens   *stream.Tokens      // of token servers, shared by all workers
+	Ticks    *stream.SourceTicks // when polls of status sources are through
+	Progress *stream.Progresses  // what was delivered for the keys of lifecycles
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
-}
-
-// SourceTicks tells when the polls of status sources are through.
-type SourceTicks interface {
-	// Last is a source's last tick, and the EVENTS sequence up to which it published what it found; false when there was none.
-	Last(source string) (at time.Time, until uint64, ok bool)
 }
 
 // Worker delivers. Several of them, in as many processes, share the work.
@@ -106,7 +100,7 @@ type Worker struct {
 	waitlist *stream.Waitlist
 	tokens   *stream.Tokens
 
-	sourceTicks SourceTicks
+	sourceTicks *stream.SourceTicks
 	progress    *stream.Progresses
 
 	first, due, held *lane

@@ -38,7 +38,7 @@ func (r *Registry) Prune(ctx context.Context, floor uint64) error {
 			return err
 		}
 	}
-	return errors.Join(r.pruneHealth(ctx), r.pruneMarkers(ctx, r.subscriptions), r.pruneMarkers(ctx, r.sinks))
+	return errors.Join(r.pruneHealth(ctx), r.pruneMarkers(ctx, r.subscriptions), r.pruneMarkers(ctx, r.sinks), r.pruneMarkers(ctx, r.sourceBucket))
 }
 
 func (r *Registry) prunable(floor uint64) (ids []string) {

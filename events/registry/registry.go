@@ -48,6 +48,11 @@ type Registry struct {
 	health     map[string]storedHealth
 	backlogged map[string]struct{}
 
+	sourceMu      sync.RWMutex
+	sources       map[string]*SourceEntry
+	sourceBucket  *bucket
+	sourceChanges changes
+
 	subscriptions, sinks *bucket
 	loaded               chan struct{}
 	floor                atomic.Uint64 // the highest that Prune was told
@@ -99,26 +104,30 @@ func New(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Registry, err
 		broken: make(map[string]fault), stale: make(map[string]struct{}), locked: make(map[string]*events.LockedError),
 		lanes: make(map[string]struct{}), opener: events.Opener{Sealer: cfg.Secrets},
 		health: make(map[string]storedHealth), backlogged: make(map[string]struct{}),
-		loaded: make(chan struct{}),
+		sources: make(map[string]*SourceEntry),
+		loaded:  make(chan struct{}),
 	}
+	r.sourceBucket = newBucket(stream.BucketSources, sourceTable{r})
 	r.subscriptions = newBucket(stream.BucketSubscriptions, subscriptionTable{r})
 	r.sinks = newBucket(stream.BucketSinks, healthTable{r})
 	r.fresh.turn = make(chan struct{}, 1)
 	return r, nil
 }
 
-// Run watches both buckets until ctx ends. It takes up a lost watch by itself.
+// Run watches its buckets until ctx ends. It takes up a lost watch by itself.
 func (r *Registry) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.follow(ctx, r.subscriptions) })
 	wg.Go(func() { r.follow(ctx, r.sinks) })
+	wg.Go(func() { r.follow(ctx, r.sourceBucket) })
 	wg.Go(func() {
-		if r.subscriptions.wait(ctx) == nil && r.sinks.wait(ctx) == nil {
+		if r.subscriptions.wait(ctx) == nil && r.sinks.wait(ctx) == nil && r.sourceBucket.wait(ctx) == nil {
 			close(r.loaded)
 		}
 	})
 	wg.Wait()
 	r.changes.end()
+	r.sourceChanges.end()
 	return nil
 }
 

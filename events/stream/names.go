@@ -15,6 +15,7 @@ const (
 	HeldName = "HELD"     // deliveries whose sink may not be sent to now
 	DeadName = "DEAD"     // dead letters
 	Attempts = "ATTEMPTS" // delivery history
+	Items    = "ITEMS"    // what status sources watch
 )
 
 // KV buckets.
@@ -28,6 +29,10 @@ const (
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
 	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
 	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
+	BucketSources       = "hookfleet_sources"       // key: id of a status source
+	BucketPolls         = "hookfleet_polls"         // key: source id; how far its present poll is
+	BucketPollers       = "hookfleet_pollers"       // key: id of a process that polls; heartbeats that expire
+	BucketSourceTicks   = "hookfleet_sourceticks"   // key: source id; the last poll that is through
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -48,6 +53,7 @@ const (
 	SubjectDead    = "hookfleet.dead."           // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
+	SubjectItems   = "hookfleet.items."          // + <state>.<source>.<hash of the key>
 
 	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 

@@ -236,8 +236,20 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		return cfg
 	}
 	return []jetstream.KeyValueConfig{
-		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys), plain(BucketLanes), plain(BucketLifecycle),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
+		expiring(BucketFleet, 0),
+		plain(BucketSubscriptions),
+		plain(BucketSinks),
+		plain(BucketKeys),
+		plain(BucketLanes),
+		plain(BucketLifecycle),
+		plain(BucketSources),
+		plain(BucketSourceTicks),
+		plain(BucketPolls),
+		expiring(BucketPollers, 0),
+		expiring(BucketWorkers, 0),
+		expiring(BucketPaces, 0),
+		expiring(BucketCancels, cancelRetention),
+		expiring(BucketTokens, tokenRetention),
 	}
 }
 
@@ -274,6 +286,11 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
+		}),
+		// One message an item. Completed ones carry the time that they are kept for.
+		file(jetstream.StreamConfig{
+			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
 		}),
 	}
 }
