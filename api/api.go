@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -99,7 +100,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
 	a.history = stream.NewHistory(deps.JetStream, a.match)
-	backlog := stream.NewBacklog(a.history)
+	backlog := stream.NewBacklog(a.history, a.lanesOf)
 	a.pending = newPendingCounts(backlog)
 	a.cancels = newCancels()
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
@@ -126,6 +127,21 @@ func (a *API) table() []route {
 		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
+	}
+	return all
+}
+
+// lanesOf is the stream.LanesOf of the registry.
+func (a *API) lanesOf(subscription string) map[string][]stream.LaneRange {
+	ids := a.deps.Registry.Lanes()
+	if subscription != "" {
+		ids = slices.Values([]string{subscription})
+	}
+	all := map[string][]stream.LaneRange{}
+	for id := range ids {
+		for _, v := range a.deps.Registry.LaneVersions(id) {
+			all[id] = append(all[id], stream.LaneRange{From: v.From, Until: v.Until, Tenant: v.Tenant, Types: v.Types})
+		}
 	}
 	return all
 }

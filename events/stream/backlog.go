@@ -15,10 +15,21 @@ import (
 const maxBacklogEvents = 1 << 20
 
 // Backlog tells what is not delivered yet. It is safe for concurrent use and keeps nothing.
-type Backlog struct{ *History }
+type Backlog struct {
+	*History
+	lanes LanesOf
+}
 
-// NewBacklog reads as History does.
-func NewBacklog(h *History) *Backlog { return &Backlog{h} }
+// LanesOf gives the versions of a subscription that have a lane, of all subscriptions for "".
+type LanesOf func(subscription string) map[string][]LaneRange
+
+// NewBacklog reads as History does. lanes may be nil: then there are none.
+func NewBacklog(h *History, lanes LanesOf) *Backlog {
+	if lanes == nil {
+		lanes = func(string) map[string][]LaneRange { return nil }
+	}
+	return &Backlog{h, lanes}
+}
 
 // Pending counts, by subscription, the deliveries that were accepted and have no record yet: no attempt of theirs has
 // ended. subscription "" counts for all, else for this one; tenant "" is any. It is exact while at most 1,048,576 events
@@ -36,23 +47,33 @@ func (b *Backlog) Pending(ctx context.Context, tenant, subscription string) (cou
 	if !ok {
 		d = dispatched{} // no worker was ever there: nothing is settled
 	}
+	lanes := b.lanes(subscription)
+	for id, ranges := range lanes {
+		n, err := b.pendingInLane(ctx, tenant, id, ranges, state, counts)
+		if looked += n; err != nil {
+			return nil, looked, err
+		}
+	}
 	first := max(d.floor+1, state.First)
 	if first > state.Last {
-		return counts, 0, nil
+		return counts, looked, nil
 	}
 	s := scan{stream: Events, from: first, to: min(state.Last, first+maxBacklogEvents-1)}
-	looked = s.to - s.from + 1
-	taken, since, err := b.countEvents(ctx, tenant, subscription, d.delivered, s, counts)
+	looked += s.to - s.from + 1
+	wanted := func(id string, sequence uint64) bool {
+		return (subscription == "" || id == subscription) && !inLane(lanes[id], sequence)
+	}
+	taken, since, err := b.countEvents(ctx, tenant, d.delivered, s, wanted, counts)
 	if err != nil || len(taken) == 0 {
 		return counts, looked, err
 	}
 	return counts, looked, b.leaveOutRecorded(ctx, subscription, since, taken, counts)
 }
 
-// countEvents counts the deliveries of a range of events. Those of events that a worker has taken may have a record: it
-// returns their ids, and the time of the first event.
+// countEvents counts the wanted deliveries of a range of events. Those of events that a worker has taken may have a record:
+// it returns their ids, and the time of the first event.
 func (b *Backlog) countEvents(
-	ctx context.Context, tenant, subscription string, delivered uint64, s scan, counts map[string]uint64,
+	ctx context.Context, tenant string, delivered uint64, s scan, wanted func(id string, sequence uint64) bool, counts map[string]uint64,
 ) (taken map[string]string, since time.Time, err error) {
 	taken = map[string]string{}
 	var failed error
@@ -75,7 +96,7 @@ func (b *Backlog) countEvents(
 			return false
 		}
 		for _, id := range ids {
-			if subscription != "" && id != subscription {
+			if !wanted(id, sequence) {
 				continue
 			}
 			counts[id]++
