@@ -101,6 +101,7 @@ func (s *benchStage) complain(f *benchFleet) {
 type benchSubscription struct {
 	Concurrency int
 	Retry       map[string]any
+	Ordered     bool // by subject
 }
 
 // typ is the type of the events for hook k.
@@ -120,6 +121,9 @@ func (s *benchStage) subscribe(ctx context.Context, n int, same bool, want bench
 		}
 		if want.Retry != nil {
 			config["retry"] = want.Retry
+		}
+		if want.Ordered {
+			config["ordering"] = map[string]any{"key": "subject"}
 		}
 		id := "bench-" + s.run + "-" + strconv.Itoa(k)
 		body, err := json.Marshal(map[string]any{
