@@ -87,7 +87,7 @@ func steadfastScene() *scene {
 	mux.Handle("/", p)
 	s.server = mux
 	s.documents = append(s.documents, func(docs map[string]partners.Settings, base string) (string, partners.Settings) {
-		d := docs["steadfast-orders"].Set("url", base+"/orders/${key}/status").Set("every", demoTick.String()).Set("kind", nil)
+		d := docs["steadfast-orders"].Set("url", base+"/orders/${key}/status").Set("every", demoTick.String())
 		return "/v1/sources/steadfast-orders", d
 	})
 	s.subscribe("/webhooks/orders", func(d partners.Settings) { d.Set("config.retry.initial", demoRetry) })

@@ -25,7 +25,7 @@ type courier struct {
 func (r *row) newCourier() *courier {
 	r.Helper()
 	c := &courier{row: r, system: steadfast.NewSystem(), partner: lanePartner()}
-	source := r.example("steadfast-orders").Set("url", sinkURL(r, c.system)+"/orders/${key}/status").Set("every", rowTick.String()).Set("kind", nil)
+	source := r.example("steadfast-orders").Set("url", sinkURL(r, c.system)+"/orders/${key}/status").Set("every", rowTick.String())
 	c.source = r.own(source)
 	r.client.Must(r, http.StatusCreated, http.MethodPut, "/v1/sources/"+c.source, source, nil)
 	c.id = r.put(r.example("steadfast-partner").Set("sink", r.serve(c.partner)+orderPath).Set("source", "/sources/"+c.source).
