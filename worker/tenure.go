@@ -183,7 +183,7 @@ func (t *tenure) reload() {
 // pump begins what may begin.
 func (t *tenure) pump() {
 	now := time.Now()
-	t.wake = now.Add(pullExpires)
+	t.wake = now.Add(laneHeartbeat)
 	if t.pull.lost {
 		t.end()
 		return

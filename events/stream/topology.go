@@ -20,6 +20,10 @@ const (
 	markerTTL        = 10 * time.Second // how long a KV marker of an expired key stays
 )
 
+// maxLanes bounds the consumers of EVENTS: 6 GB of the broker's memory, at 60 KB a lane. Without it the server's own bound
+// of a thousand holds.
+const maxLanes = 100_000
+
 // checkInterval is how often the streams are compared with their birth certificates.
 const checkInterval = 5 * time.Second
 
@@ -268,6 +272,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Events, Subjects: []string{SubjectEvents + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxBytes: maxSize, Duplicates: t.cfg.Dedupe, AllowAtomicPublish: true,
+			MaxConsumers: maxLanes,
 		}),
 		// No limits: with schedules the server refuses Discard New, and would delete the oldest timers.
 		file(jetstream.StreamConfig{
