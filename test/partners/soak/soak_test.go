@@ -31,7 +31,6 @@ type soak struct {
 	systems map[string]*system
 	rounds  int
 	secret  string // of raas
-	moved   *endpoint
 }
 
 // TestSoak is the long run.
