@@ -48,7 +48,7 @@ func TestFleet(t *testing.T) {
 		"credentials": testCredentials, "credential changes": testCredentialChanges, "access token": testAccessToken,
 		"token server": testTokenServer, "token ends": testTokenEnds, "token 401": testToken401, "token 401 always": testAlways401,
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
-		"source": testSource, "source credential": testSourceCredential,
+		"source": testSource, "source schedule": testSourceSchedule, "source credential": testSourceCredential,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
