@@ -52,7 +52,7 @@ func TestFleet(t *testing.T) {
 		"replay events": testReplayEvents, "replay range": testReplayRange, "replay dead letters": testReplayDeadLetters,
 		"replay control": testReplayControl, "replay retries": testReplayRetries, "refused replays": testRefusedReplays,
 		"replay command": testReplayCommand,
-		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
+		"statuses":       testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
 		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {

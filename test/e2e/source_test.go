@@ -22,7 +22,7 @@ type desk struct {
 	mu       sync.Mutex
 	statuses map[string]string // "" = it fails
 	asked    map[string]int
-	wants    string // header Authorization
+	wants    string        // header Authorization
 	block    chan struct{} // holds the answer about slowKey back; nil = nothing
 }
 
