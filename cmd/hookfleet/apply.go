@@ -101,16 +101,22 @@ func (a *applier) document(doc json.RawMessage) error {
 	if a.json {
 		return writeJSON(a.cmd.OutOrStdout(), answer.body)
 	}
-	var s subscription // of which sources have the id, and no secret to be shown
-	if err := json.Unmarshal(answer.body, &s); err != nil {
+	var made struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(answer.body, &made); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	done := "updated"
 	if answer.status == http.StatusCreated {
 		done = "created"
 	}
-	if _, err := fmt.Fprintf(a.cmd.OutOrStdout(), "%s/%s %s\n", noun, clean(s.ID), done); err != nil {
+	if _, err := fmt.Fprintf(a.cmd.OutOrStdout(), "%s/%s %s\n", noun, clean(made.ID), done); err != nil || noun == "source" {
 		return err
+	}
+	var s subscription // a source calls a text status, and has no secret to be shown
+	if err := json.Unmarshal(answer.body, &s); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
 	}
 	return s.writeSecret(a.cmd.OutOrStdout())
 }

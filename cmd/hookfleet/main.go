@@ -81,6 +81,7 @@ func newRoot() *cobra.Command {
 		newKey(),          // who may call
 		newEgress(),       // where it sends from
 		newListen(),       // a receiver to try it with
+		newDemo(),         // a partner system on the spot
 		newHealth(),       // is it up, for health checks
 		newBench(),        // how fast it is on this machine
 		newBenchSink(),    // its other half
