@@ -29,11 +29,11 @@ const (
 	laneSlow = time.Second
 )
 
-// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 17 requests and 100
+// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 8 requests and 33
 // heartbeats a second.
 const (
-	laneExpires   = time.Minute
-	laneHeartbeat = 10 * time.Second
+	laneExpires   = 2 * time.Minute
+	laneHeartbeat = 30 * time.Second
 	laneSilence   = 3 * laneHeartbeat
 )
 

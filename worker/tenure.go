@@ -70,7 +70,7 @@ func shapeOf(e *registry.Entry) (s laneShape) {
 		return s
 	}
 	s.key = e.Subscription.LaneKey()
-	c := &e.Subscription.Config
+	c := e.Subscription.Config
 	if c.Schedule != nil {
 		s.every, s.cron, s.zone = time.Duration(c.Schedule.Every).String(), c.Schedule.Cron, c.Schedule.Timezone
 		s.source, s.batch = c.Schedule.Source, c.Schedule.Batch
@@ -183,7 +183,7 @@ func (t *tenure) reload() {
 // pump begins what may begin.
 func (t *tenure) pump() {
 	now := time.Now()
-	t.wake = now.Add(pullExpires)
+	t.wake = now.Add(laneHeartbeat)
 	if t.pull.lost {
 		t.end()
 		return

@@ -87,36 +87,8 @@ func (w *Waitlist) Walk(ctx context.Context, stream string, from uint64, limit i
 }
 
 // batch returns the next messages of a stream at or after from; none at its end.
-func (w *Waitlist) batch(ctx context.Context, stream string, from uint64) (batch []*stored, err error) {
-	sub, err := w.nc.SubscribeSync(w.nc.NewInbox())
-	if err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
-	body := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, walkBatch, walkBytes)
-	if err := w.nc.PublishRequest(w.api+"DIRECT.GET."+stream, sub.Subject, body); err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-		}
-		switch status := msg.Header.Get("Status"); status {
-		case "":
-			m, err := parseDirect(msg)
-			if err != nil {
-				return nil, err
-			}
-			batch = append(batch, m)
-		case "204", "404":
-			return batch, nil
-		default:
-			return nil, fmt.Errorf("walk stream %s: %s %s", stream, status, msg.Header.Get("Description"))
-		}
-	}
+func (w *Waitlist) batch(ctx context.Context, stream string, from uint64) ([]*stored, error) {
+	return w.several(ctx, stream, fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, walkBatch, walkBytes))
 }
 
 // Rearm sets a timer again at its own time, which has passed, so that it fires at once. It returns false when the timer

@@ -245,7 +245,8 @@ func (r reader) remove(ctx context.Context, stream string, sequence uint64) (boo
 // it as a by-product; asking for the subjects would list them all.
 func (r reader) count(ctx context.Context, stream, filter string) (uint64, error) {
 	inbox := r.nc.NewInbox()
-	sub, err := r.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, 2) // the message and the end; the client's own channel would take 512 KiB
+	sub, err := r.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
 	}
@@ -256,9 +257,11 @@ func (r reader) count(ctx context.Context, stream, filter string) (uint64, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	msg, err := sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
+	var msg *nats.Msg
+	select {
+	case msg = <-answers:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, context.Cause(ctx))
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "":

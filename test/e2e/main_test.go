@@ -49,6 +49,8 @@ func TestFleet(t *testing.T) {
 		"token server": testTokenServer, "token ends": testTokenEnds, "token 401": testToken401, "token 401 always": testAlways401,
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
 		"source": testSource, "source credential": testSourceCredential,
+		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
+		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
