@@ -86,6 +86,7 @@ type API struct {
 	status  *stream.Statuses
 	pending *pendingCounts
 	cancels *cancels
+	replays *stream.Replays
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -108,6 +109,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
 	a.cancels = newCancels()
+	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {
@@ -128,7 +130,7 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.statusRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.replayRoutes(), a.statusRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
 		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)

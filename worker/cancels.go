@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
@@ -27,13 +28,17 @@ func newCancels(js jetstream.JetStream, log zerolog.Logger) *cancels {
 	return &cancels{js: js, log: log, ids: map[string]struct{}{}}
 }
 
-func (c *cancels) has(id string) bool {
+// has reports whether the delivery, or the replay that made it, is cancelled.
+func (c *cancels) has(d *events.Delivery) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if len(c.ids) == 0 {
 		return false
 	}
-	_, ok := c.ids[id]
+	_, ok := c.ids[d.ID]
+	if !ok && d.Replay != "" {
+		_, ok = c.ids[stream.CancelledReplay(d.Replay)]
+	}
 	return ok
 }
 

@@ -93,7 +93,7 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	switch {
 	case d.entry == nil || !d.entry.Owns(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
-	case w.cancels.has(d.ID):
+	case w.cancels.has(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	}
 	if v, late := tooLate(d, time.Now()); late {

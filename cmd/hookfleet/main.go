@@ -76,6 +76,7 @@ func newRoot() *cobra.Command {
 		newDelivery(),     // what became of it
 		newDeadLetter(),   // what was given up
 		newStatus(),       // how a subject stands
+		newReplay(),       // and once more
 		newKey(),          // who may call
 		newEgress(),       // where it sends from
 		newListen(),       // a receiver to try it with

@@ -257,6 +257,8 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		plain(BucketSources),
 		plain(BucketSourceTicks),
 		plain(BucketPolls),
+		plain(BucketReplays),
+		plain(BucketReplayed),
 		expiring(BucketPollers, 0),
 		expiring(BucketWorkers, 0),
 		expiring(BucketPaces, 0),
