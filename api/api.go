@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -87,6 +88,7 @@ type API struct {
 	pending *pendingCounts
 	cancels *cancels
 	replays *stream.Replays
+	lanes   *stream.Lanes
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -105,10 +107,10 @@ func New(deps Deps, cfg Config) (*API, error) {
 	}
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
-	a.history, a.status = stream.NewHistory(deps.JetStream, a.match), stream.NewStatuses(deps.JetStream)
+	a.history, a.status = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions), stream.NewStatuses(deps.JetStream)
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
-	a.cancels = newCancels()
+	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
 	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
@@ -146,4 +148,20 @@ func (a *API) match(_ context.Context, e *events.Event, sequence uint64) ([]stri
 		ids = append(ids, m.ID)
 	}
 	return ids, nil
+}
+
+// laneVersions is the stream.LaneLister of the registry, as new as match.
+func (a *API) laneVersions(subscription string) (versions []stream.LaneVersion) {
+	ids := a.deps.Registry.Lanes()
+	if subscription != "" {
+		ids = slices.Values([]string{subscription})
+	}
+	for id := range ids {
+		for _, v := range a.deps.Registry.LaneVersions(id) {
+			versions = append(versions, stream.LaneVersion{
+				Subscription: id, From: v.From, Until: v.Until, Tenant: v.Tenant, Types: v.Types, Whole: v.Whole(),
+			})
+		}
+	}
+	return versions
 }

@@ -159,7 +159,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w.lanes = newLanes(w, stream.NewLanes(deps.JS))
 	w.cancels.told = func(delivery string) {
 		if _, subscription, _, ok := events.ParseDeliveryID(delivery); ok {
-			w.lanes.heldFor(subscription, delivery)
+			w.lanes.tell(subscription, func(t *tenure) { t.cancel(delivery) })
 		}
 	}
 	w.metrics = newMetrics(deps.Metrics, w)

@@ -73,6 +73,7 @@ func newRoot() *cobra.Command {
 		newServe(),        // the fleet, or a part of it
 		newPublish(),      // events into it
 		newSubscription(), // who gets what, and how
+		newSource(),       // statuses that are asked for
 		newDelivery(),     // what became of it
 		newDeadLetter(),   // what was given up
 		newStatus(),       // how a subject stands
