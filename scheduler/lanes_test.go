@@ -84,7 +84,7 @@ func (f *fixture) eventConsumers() (names []string) {
 	f.Helper()
 	s, err := f.js.Stream(f.Context(), stream.Events)
 	must(f, err)
-	var list jetstream.ConsumerNameLister = s.ConsumerNames(f.Context())
+	list := s.ConsumerNames(f.Context())
 	for name := range list.Name() {
 		names = append(names, name)
 	}

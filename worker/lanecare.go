@@ -161,7 +161,7 @@ func (t *tenure) conclude() {
 	}
 	if !t.pull.past {
 		state, err := readConsumer(t.ctx, t.w.nc, stream.Events, t.pull.consumer)
-		if err != nil || state.NumPending+uint64(state.NumAckPending) > 0 { //nolint:gosec // a count
+		if err != nil || state.NumPending+uint64(state.NumAckPending) > 0 {
 			return
 		}
 	}

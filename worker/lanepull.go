@@ -50,7 +50,6 @@ type lanePull struct {
 	unsure   int    // events that the last owner may have had in hand although the broker does not know any more
 	past     bool   // it has met an event after its version
 	lost     bool   // the consumer is gone
-	parched  bool   // the broker had nothing to give
 	last     time.Time
 
 	mu   sync.Mutex

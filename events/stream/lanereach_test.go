@@ -82,7 +82,7 @@ func (f *laned) run(n int, settled func(i int) bool) {
 				f.Fatal(err)
 			}
 			d := f.delivery(e, meta.Sequence.Stream, "lane", meta.Timestamp)
-			f.fixture.record(&d, events.StateDelivered, true)
+			f.record(&d, events.StateDelivered, true)
 			if err := m.DoubleAck(f.Context()); err != nil {
 				f.Fatal(err)
 			}
