@@ -24,6 +24,7 @@ type Config struct {
 	Listen         string // host:port; port 0 = any free one
 	MaxConnections int    // open connections at a time; more wait to be accepted
 	Version        string // of this build, for the OpenAPI document
+	NoStatuses     bool   // there is no index of statuses
 	StatusOnly     bool   // serve only what needs no key: health, readiness, metrics. For processes without the api role
 }
 
@@ -48,7 +49,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks and Sender are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender and SourceTerminal are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -62,6 +63,10 @@ type Deps struct {
 	Checks    []Check                             // what /readyz asks, beside the broker and the registry
 	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
+
+	// SourceTerminal returns the statuses that complete an item of a status source of a tenant; none = there is no such
+	// source, or nothing completes its items. nil = there are no sources.
+	SourceTerminal func(tenant, id string) []string
 }
 
 // API serves /v1. It is safe for concurrent use.
@@ -79,9 +84,11 @@ type API struct {
 	history *stream.History
 	waiting *stream.Waitlist
 	dead    *stream.DeadList
+	status  *stream.Statuses
 	pending *pendingCounts
 	cancels *cancels
 	lanes   *stream.Lanes
+	replays *stream.Replays
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -101,9 +108,11 @@ func New(deps Deps, cfg Config) (*API, error) {
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
 	a.history = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions)
+	a.status, a.lanes = stream.NewStatuses(deps.JetStream), stream.NewLanes(deps.JetStream)
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
-	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
+	a.cancels = newCancels()
+	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {
@@ -124,7 +133,7 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.replayRoutes(), a.statusRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
 		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)

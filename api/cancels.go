@@ -182,17 +182,11 @@ func (a *API) endLost(ctx context.Context, id string, told bool) (*events.Record
 
 // recordCancelled records the end of a delivery, durably.
 func (a *API) recordCancelled(ctx context.Context, d events.Delivery, reason events.Reason) (*events.Record, error) {
-	r := cancelled(d, reason)
+	r := events.CancelRecord(d, reason, time.Now())
 	if _, err := a.deps.Writer.Write(ctx, stream.RecordMessage(r), stream.Attempts); err != nil {
 		return nil, fmt.Errorf("record the cancel of %s: %w", d.ID, err)
 	}
 	return r, nil
-}
-
-func cancelled(d events.Delivery, reason events.Reason) *events.Record {
-	first := d.Record == 0
-	d.Reason, d.NextAt = reason, time.Time{}
-	return &events.Record{Delivery: d, State: events.StateCancelled, EndedAt: time.Now().UTC(), First: first}
 }
 
 // errRecreated ends the cancelling for a deleted subscription when there is a new one of its id.
@@ -229,7 +223,7 @@ func (a *API) cancelSome(ctx context.Context, id string) error {
 func (a *API) recordAll(ctx context.Context, parked []*stream.Parked) error {
 	results := make(chan error, len(parked))
 	for _, p := range parked {
-		msg := stream.RecordMessage(cancelled(p.Delivery, events.ReasonUnsubscribed))
+		msg := stream.RecordMessage(events.CancelRecord(p.Delivery, events.ReasonUnsubscribed, time.Now()))
 		if err := a.deps.Writer.Submit(msg, stream.Attempts, func(_ stream.Ack, err error) { results <- err }); err != nil {
 			results <- err
 		}

@@ -40,7 +40,7 @@ func (a *API) document() ([]byte, error) {
 			"schemas": s.named,
 			"securitySchemes": map[string]any{"key": map[string]any{
 				"type": "http", "scheme": "bearer",
-				"description": "An API key. Roles: operator may do everything; producer publishes events of its tenants and types; partner manages one tenant's subscriptions, deliveries and dead letters.",
+				"description": "An API key. Roles: operator may do everything; producer publishes events of its tenants and types; partner manages one tenant's subscriptions, deliveries, dead letters and replays.",
 			}},
 		},
 	}
@@ -98,7 +98,8 @@ func (s *schemas) requestBody(c *content) map[string]any {
 // pathTexts says what the wildcards of paths are.
 var pathTexts = map[string]string{
 	"id": "the id", "sequence": "the event's sequence, as the answer to its publishing said",
-	"token": "what the callback's address ends in",
+	"subject": "of the events, percent-encoded; one that is empty, or begins or ends with a slash, is better asked for by the parameter of /v1/statuses",
+	"token":   "what the callback's address ends in",
 }
 
 func (s *schemas) parameters(r *route) []any {

@@ -33,7 +33,7 @@ func TestDecodeSubscriptionDefaults(t *testing.T) {
 	want := &Subscription{
 		Tenant: "default", Sink: "https://partner.example/hook", Protocol: "HTTP",
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured"},
-		Config: DeliveryConfig{
+		Config: &DeliveryConfig{
 			Timeout: Duration(15 * time.Second), Concurrency: 64, Breaker: Breaker{10, Duration(30 * time.Second)},
 			Retry: RetryPolicy{
 				Policy: "exponential", Initial: Duration(5 * time.Second), Factor: 3, Max: Duration(10 * time.Hour),
@@ -84,7 +84,7 @@ func TestDecodeSubscriptionFull(t *testing.T) {
 		Sink: "https://partner.example:8443/hook?a=b", Protocol: "HTTP",
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured",
 			Signing: &Signing{Scheme: "standardwebhooks", Secret: secret.New(testSecret)}},
-		Config: DeliveryConfig{
+		Config: &DeliveryConfig{
 			Timeout: Duration(100 * time.Millisecond), Concurrency: 500, Breaker: Breaker{Cooldown: Duration(time.Minute)},
 			Ordering: &Ordering{Key: "subject"}, Schedule: &Schedule{Cron: "0 9 * * *", Timezone: "Europe/Berlin", Batch: 60},
 			Lifecycle: &Lifecycle{Key: "subject", Status: "status", Terminal: []string{"Ended"}, LatestOnly: true},

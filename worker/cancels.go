@@ -29,13 +29,17 @@ func newCancels(js jetstream.JetStream, log zerolog.Logger) *cancels {
 	return &cancels{js: js, log: log, ids: map[string]struct{}{}, per: map[string]int{}}
 }
 
-func (c *cancels) has(id string) bool {
+// has reports whether the delivery, or the replay that made it, is cancelled.
+func (c *cancels) has(d *events.Delivery) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if len(c.ids) == 0 {
 		return false
 	}
-	_, ok := c.ids[id]
+	_, ok := c.ids[d.ID]
+	if !ok && d.Replay != "" {
+		_, ok = c.ids[stream.CancelledReplay(d.Replay)]
+	}
 	return ok
 }
 
@@ -98,6 +102,14 @@ func (c *cancels) set(id string, wanted bool) {
 	if c.per[subscription]--; c.per[subscription] == 0 {
 		delete(c.per, subscription)
 	}
+}
+
+// names reports whether the delivery itself is cancelled.
+func (c *cancels) names(id string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.ids[id]
+	return ok
 }
 
 // any reports whether there are cancels of a subscription's deliveries.

@@ -71,7 +71,7 @@ func shapeOf(e *registry.Entry) (s laneShape) {
 		return s
 	}
 	s.key = e.Subscription.LaneKey()
-	c := &e.Subscription.Config
+	c := e.Subscription.Config
 	if c.Schedule != nil {
 		s.every, s.cron, s.zone = time.Duration(c.Schedule.Every).String(), c.Schedule.Cron, c.Schedule.Timezone
 		s.source, s.batch = c.Schedule.Source, c.Schedule.Batch

@@ -75,6 +75,8 @@ func newRoot() *cobra.Command {
 		newSubscription(), // who gets what, and how
 		newDelivery(),     // what became of it
 		newDeadLetter(),   // what was given up
+		newStatus(),       // how a subject stands
+		newReplay(),       // and once more
 		newKey(),          // who may call
 		newEgress(),       // where it sends from
 		newListen(),       // a receiver to try it with

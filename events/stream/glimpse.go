@@ -12,13 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// walkBatch: the server shuts writers out while it answers, 20 µs a message.
-	walkBatch = 64
-	// walkBytes bounds an answer when events are large.
-	walkBytes = 4 << 20
-)
-
 // Glimpse is a message of RETRIES or HELD that is not decoded: enough to pass over most of them at little cost.
 type Glimpse struct {
 	m *stored
@@ -68,7 +61,7 @@ func (g Glimpse) Parked() (*Parked, error) { return parseParked(g.m, g.Place()) 
 func (w *Waitlist) Walk(ctx context.Context, stream string, from uint64, limit int, visit func(Glimpse) error) (next uint64, err error) {
 	next = max(from, 1)
 	for visited := 0; visited < limit; {
-		batch, err := w.batch(ctx, stream, next)
+		batch, err := w.batch(ctx, stream, "", next, walkBatch)
 		if err != nil {
 			return next, err
 		}
@@ -84,39 +77,6 @@ func (w *Waitlist) Walk(ctx context.Context, stream string, from uint64, limit i
 		visited += len(batch)
 	}
 	return next, nil
-}
-
-// batch returns the next messages of a stream at or after from; none at its end.
-func (w *Waitlist) batch(ctx context.Context, stream string, from uint64) (batch []*stored, err error) {
-	sub, err := w.nc.SubscribeSync(w.nc.NewInbox())
-	if err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
-	body := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, walkBatch, walkBytes)
-	if err := w.nc.PublishRequest(w.api+"DIRECT.GET."+stream, sub.Subject, body); err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-		}
-		switch status := msg.Header.Get("Status"); status {
-		case "":
-			m, err := parseDirect(msg)
-			if err != nil {
-				return nil, err
-			}
-			batch = append(batch, m)
-		case "204", "404":
-			return batch, nil
-		default:
-			return nil, fmt.Errorf("walk stream %s: %s %s", stream, status, msg.Header.Get("Description"))
-		}
-	}
 }
 
 // Rearm sets a timer again at its own time, which has passed, so that it fires at once. It returns false when the timer

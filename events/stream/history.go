@@ -254,6 +254,60 @@ func (h *History) Newest(ctx context.Context, d *events.Delivery) (*events.Recor
 	return records[len(records)-1], nil
 }
 
+// Ends returns those of the deliveries that have ended since the records that they name, with the records that say so.
+// Where many are neighbours it costs one read for all.
+func (h *History) Ends(ctx context.Context, deliveries []*events.Delivery) (map[string]*events.Record, error) {
+	type group struct {
+		ids  map[string]bool
+		from uint64
+	}
+	groups := map[string]*group{}
+	for _, d := range deliveries {
+		if d.Record == 0 {
+			continue // nothing was ever done with it
+		}
+		subject := HistorySubject(d.Subscription, d.Event.Sequence)
+		g := groups[subject]
+		if g == nil {
+			g = &group{ids: map[string]bool{}, from: d.Record}
+			groups[subject] = g
+		}
+		g.ids[d.ID], g.from = true, min(g.from, d.Record)
+	}
+	ends := map[string]*events.Record{}
+	for subject, g := range groups {
+		records, err := h.follow(ctx, subject, g.ids, g.from+1)
+		if err != nil {
+			return nil, fmt.Errorf("look for ended deliveries: %w", err)
+		}
+		for _, r := range records {
+			if r.State.Ended() {
+				ends[r.ID] = r
+			}
+		}
+	}
+	return ends, nil
+}
+
+// LastAttempt returns the last attempt of a delivery, up to the record that it names; nil when there is none, or none
+// any more.
+func (h *History) LastAttempt(ctx context.Context, d *events.Delivery) (*events.Attempt, error) {
+	for at := d.Record; at != 0 && d.Attempts > 0; {
+		r, err := h.Record(ctx, at, d.ID)
+		if err != nil {
+			return nil, fmt.Errorf("last attempt of delivery %s: %w", d.ID, err)
+		}
+		if r == nil || r.ID != d.ID || r.Attempt != nil || r.Record >= at {
+			if r != nil && r.ID == d.ID {
+				return r.Attempt, nil
+			}
+			return nil, nil
+		}
+		at = r.Record
+	}
+	return nil, nil
+}
+
 // EventAt returns the event at a sequence; nil when there is none, or none any more.
 func (h *History) EventAt(ctx context.Context, sequence uint64) (*StoredEvent, error) {
 	return (&EventLog{h.reader}).Get(ctx, sequence)

@@ -16,6 +16,7 @@ import (
 const (
 	deadRetention    = 30 * 24 * time.Hour // API.md 4
 	historyRetention = 7 * 24 * time.Hour
+	statusDuplicates = time.Second      // statuses have no ids; the server refuses a window above what is kept
 	cancelRetention  = time.Hour        // a delivery in flight ends within its timeout, 5 minutes at most
 	markerTTL        = 10 * time.Second // how long a KV marker of an expired key stays
 )
@@ -37,11 +38,12 @@ type Config struct {
 	Retention time.Duration // of settled events
 	MaxSize   int64         // bytes of EVENTS; 0 = no limit of its own
 	Dedupe    time.Duration // window in which an event's id is known
+	Statuses  time.Duration // how long a status is kept that no newer one replaces; 0 = there are none
 }
 
 // DefaultConfig is what API.md 6 says.
 func DefaultConfig() Config {
-	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute}
+	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute, Statuses: 30 * 24 * time.Hour}
 }
 
 // Validate names everything that is wrong.
@@ -60,8 +62,14 @@ func (c Config) Validate() error {
 	if c.Dedupe < 100*time.Millisecond || c.Dedupe > 7*24*time.Hour {
 		errs = append(errs, fmt.Errorf("events.dedupe: %s is not within 100ms and 7d", c.Dedupe))
 	}
+	if c.Statuses != 0 && c.Statuses < minStatuses {
+		errs = append(errs, fmt.Errorf("statuses.retention: %s is under %s", c.Statuses, minStatuses))
+	}
 	return errors.Join(errs...)
 }
+
+// minStatuses is the least retention of statuses: the server keeps everything for a little longer.
+const minStatuses = time.Second
 
 // certificate is what is known of a stream since its birth.
 type certificate struct {
@@ -249,6 +257,8 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		plain(BucketSources),
 		plain(BucketSourceTicks),
 		plain(BucketPolls),
+		plain(BucketReplays),
+		plain(BucketReplayed),
 		expiring(BucketPollers, 0),
 		expiring(BucketWorkers, 0),
 		expiring(BucketPaces, 0),
@@ -296,6 +306,10 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
+		}),
+		file(jetstream.StreamConfig{
+			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
 		}),
 	}
 }
