@@ -87,8 +87,8 @@ type API struct {
 	status  *stream.Statuses
 	pending *pendingCounts
 	cancels *cancels
-	lanes   *stream.Lanes
 	replays *stream.Replays
+	lanes   *stream.Lanes
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -107,11 +107,10 @@ func New(deps Deps, cfg Config) (*API, error) {
 	}
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
-	a.history = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions)
-	a.status, a.lanes = stream.NewStatuses(deps.JetStream), stream.NewLanes(deps.JetStream)
+	a.history, a.status = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions), stream.NewStatuses(deps.JetStream)
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
-	a.cancels = newCancels()
+	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
 	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)

@@ -63,7 +63,7 @@ const full = `{
 		"lifecycle": {"key": "subject", "status": "status", "terminal": ["Ended"], "dedupe": false, "latestonly": true},
 		"timeout": "100ms", "concurrency": 500, "breaker": {"failures": 0, "cooldown": "1m"}, "retry": {
 		"policy": "schedule", "initial": "1ms", "factor": 1.5, "max": "30d", "schedule": ["1s", "2d"], "jitter": 0,
-		"maxattempts": 1, "maxage": "0s", "maxretryafter": "0s"}},
+		"maxattempts": 1, "maxage": 0, "maxretryafter": "0s"}},
 	"status": {"state": "active", "whatever": [1]}
 }`
 
@@ -220,7 +220,8 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"config":{"retry":{"policy":"linear","initial":"0s","factor":0.5,"max":"31d","schedule":[],"jitter":1.1,` +
 			`"maxattempts":0,"maxage":"-1s","maxretryafter":"1y"}}`: "/config/retry/policy /config/retry/initial /config/retry/factor " +
 			"/config/retry/max /config/retry/schedule /config/retry/jitter /config/retry/maxattempts /config/retry/maxage /config/retry/maxretryafter",
-		`"config":{"retry":{"schedule":["5s","x"]}}`: "/config/retry/schedule/1",
+		`"config":{"retry":{"schedule":["5s","x"]}}`:          "/config/retry/schedule/1",
+		`"config":{"retry":{"maxage":5,"maxretryafter":0.0}}`: "/config/retry/maxage /config/retry/maxretryafter",
 		`"filters":{}`:               "/filters",
 		`"filters":[{}]`:             "/filters/0",
 		`"filters":[null]`:           "/filters/0",

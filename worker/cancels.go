@@ -104,14 +104,6 @@ func (c *cancels) set(id string, wanted bool) {
 	}
 }
 
-// names reports whether the delivery itself is cancelled.
-func (c *cancels) names(id string) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	_, ok := c.ids[id]
-	return ok
-}
-
 // any reports whether there are cancels of a subscription's deliveries.
 func (c *cancels) any(subscription string) bool {
 	c.mu.RLock()

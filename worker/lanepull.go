@@ -200,7 +200,7 @@ func (t *tenure) addHeld(k *laneKey, p *stream.Parked, suspect bool) {
 	t.queue(k, &laneItem{
 		at: events.LifecycleTime(p.Event, p.Delivery.CreatedAt),
 		id: p.Delivery.ID, sequence: p.Delivery.Event.Sequence, created: p.Delivery.CreatedAt,
-		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect,
+		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect, delivery: events.Delivery{Subscription: t.id, Replay: p.Delivery.Replay},
 	})
 }
 
