@@ -172,7 +172,7 @@ func TestEventLog(t *testing.T) {
 func TestBacklogState(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	b := NewBacklog(NewHistory(f.read, func(context.Context, *events.Event, uint64) ([]string, error) { return []string{"s"}, nil }), nil)
+	b := NewBacklog(NewHistory(f.read, func(context.Context, *events.Event, uint64) ([]string, error) { return []string{"s"}, nil }))
 	if s, err := b.State(t.Context()); err != nil || s != (State{}) {
 		t.Errorf("at first: %+v, %v", s, err)
 	}

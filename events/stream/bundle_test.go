@@ -99,7 +99,7 @@ func TestFindInBundles(t *testing.T) {
 func TestBacklogOfBundles(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	b := NewBacklog(NewHistory(f.read, func(context.Context, *events.Event, uint64) ([]string, error) { return []string{"s"}, nil }), nil)
+	b := NewBacklog(NewHistory(f.read, func(context.Context, *events.Event, uint64) ([]string, error) { return []string{"s"}, nil }))
 	e := f.event("acme", "0")
 	var writes []*write
 	for i := range 5 {
