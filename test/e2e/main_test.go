@@ -53,6 +53,7 @@ func TestFleet(t *testing.T) {
 		"replay control": testReplayControl, "replay retries": testReplayRetries, "refused replays": testRefusedReplays, "replay command": testReplayCommand,
 		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
 		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,
+		"lane view": testLaneView, "lane delete": testLaneDelete,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
