@@ -48,7 +48,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender and SourceTerminal are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks and Sender are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -62,10 +62,6 @@ type Deps struct {
 	Checks    []Check                             // what /readyz asks, beside the broker and the registry
 	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
-
-	// SourceTerminal returns the statuses that complete an item of a status source of a tenant; none = there is no such
-	// source, or nothing completes its items. nil = there are no sources.
-	SourceTerminal func(tenant, id string) []string
 }
 
 // API serves /v1. It is safe for concurrent use.
@@ -86,6 +82,8 @@ type API struct {
 	status  *stream.Statuses
 	pending *pendingCounts
 	cancels *cancels
+	items   *stream.ItemStore
+	polls   *stream.Polls
 
 	started   time.Time
 	listening chan struct{}
@@ -106,6 +104,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
 	a.cancels = newCancels()
+	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
 	if err := deps.Metrics.Register(newFleetMetrics(backlog, deps.Storage)); err != nil {
 		return nil, fmt.Errorf("register the fleet's metrics: %w", err)
@@ -126,7 +125,7 @@ func (a *API) table() []route {
 	var all []route
 	for _, group := range [][]route{
 		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.statusRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
-		a.handshakeRoutes(), a.processRoutes(),
+		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
 	}

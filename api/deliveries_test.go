@@ -133,12 +133,11 @@ func TestRetryNow(t *testing.T) {
 	path := "/v1/deliveries/" + w.Delivery.ID + "/retry"
 	b.post(path, "").want(http.StatusAccepted) // pending: on its way
 	b.retry(w)                                 // due in an hour
-	start := time.Now()
 	b.post(path, "").want(http.StatusAccepted)
 	b.post(path, "").want(http.StatusAccepted)
 	got := b.fired()
-	if got.Delivery.ID != w.Delivery.ID || got.Delivery.Attempts != 1 || time.Since(start) > 10*time.Second {
-		t.Errorf("fired %+v after %v", got.Delivery, time.Since(start))
+	if got.Delivery.ID != w.Delivery.ID || got.Delivery.Attempts != 1 { // the timer was due in an hour
+		t.Errorf("fired %+v", got.Delivery)
 	}
 	if n, err := stream.NewWaitlist(b.js).Total(t.Context()); err != nil || n.Timers != 0 {
 		t.Errorf("a second timer was set: %+v, %v", n, err)

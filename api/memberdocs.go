@@ -100,4 +100,32 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"ResponseRule.action": "ack: delivered; retry: as the policy says, or every; deadletter: at once; disable: a dead letter, and the subscription is disabled as by a 410",
 	"ResponseRule.every": "of retry: a fixed interval, 10ms to 30d, until success or maxage, without jitter. Such attempts have numbers, and count for neither maxattempts " +
 		"nor the policy's delay, breaker or pause",
+
+	"DeliveryConfig.ordering":  "deliveries of one key go one at a time, in the order of acceptance; a key that fails holds only itself. Absent = unordered. Not with contentmode batch",
+	"DeliveryConfig.schedule":  "first attempts go only at its ticks, retries by the retry policy. Exactly one of every, cron and source. Absent = at once. A tick that nobody was there for fires once, late",
+	"DeliveryConfig.lifecycle": "status semantics, which keep the order of their keys. Absent = an event's status means nothing. Not with contentmode batch",
+	"Ordering.key": "an attribute or a path into data, as in a placeholder; default: subject. Beside lifecycle it must be the same as there. " +
+		"An event that has none, an empty one, an object or an array is not ordered",
+	"Schedule.every": "an interval, 100ms to 30d; ticks are at its multiples since 1970-01-01T00:00:00Z",
+	"Schedule.cron": "five fields: minute, hour, day of the month, month, day of the week (0 and 7 = sun); lists, ranges, steps and names. Where both kinds of day are given either will do. " +
+		"When clocks are put forward, what they leave out ticks at that moment; when they are put back, a time that comes twice ticks the first time only, unless the hour is *",
+	"Schedule.timezone":        "of cron: a name of the IANA time zone database; default: UTC",
+	"Schedule.source":          "id of a source: what it finds at a tick goes out at that tick, when the poll is through",
+	"Schedule.batch":           "first attempts a tick, 1 to 1000000, oldest first; the others wait for the next. Absent = all that waits",
+	"Lifecycle.key":            "as of ordering; default: subject. An event that has no key is sent without regard to any other",
+	"Lifecycle.status":         "an attribute or a path into data: a string that is not empty, a number or a boolean, which compare as text. Default: data.status. An event without one is skipped (no_status)",
+	"Lifecycle.terminal":       "statuses after whose delivery the key is completed: its later events are skipped (completed). At most 100 of 1024 bytes; absent = none",
+	"Lifecycle.dedupe":         "a status that was delivered for the key while this was set is not sent again (duplicate_status); default: true. The newest 10,000 statuses of a key are known",
+	"Lifecycle.latestonly":     "what is older, by time, than what was delivered for the key is skipped (superseded), and of several that wait only the newest goes; default: false. An event without time has that of its acceptance",
+	"StatusSource.id":          "made up if absent",
+	"StatusSource.tenant":      "whose events they are; default: default",
+	"StatusSource.url":         "where the status of an item is asked for with GET: as a sink, with the placeholder ${key}, percent-encoded, in its path or query, and no other",
+	"StatusSource.credential":  "what requests show, as sinkcredential of a subscription",
+	"StatusSource.every":       "between ticks, which are aligned to the epoch: 100ms to 30d; default 5m. A tick that was missed is made up for once; one that is not through delays the next",
+	"StatusSource.status":      "where the status is in the JSON answer, such as data.orders[0].status; default status. A string that is not empty, a number, or true or false",
+	"StatusSource.type":        "of the events",
+	"StatusSource.initial":     "the status that an item begins with, for which nothing is published; default Booked",
+	"StatusSource.terminal":    "statuses that complete an item, after they are published; absent = none",
+	"StatusSource.concurrency": "simultaneous requests over the whole fleet, 1 to 500; default 64",
+	"StatusSource.timeout":     "of the whole exchange, 100ms to 5m; default 15s",
 }

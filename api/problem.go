@@ -48,6 +48,8 @@ const (
 	CodeMediaType           Code = "unsupported_media_type"
 	CodeInvalidEvent        Code = "invalid_event"
 	CodeInvalidSubscription Code = "invalid_subscription"
+	CodeInvalidSource       Code = "invalid_source"
+	CodeInvalidItem         Code = "invalid_item"
 	CodeInvalidKey          Code = "invalid_key"
 	CodeTooManyFailures     Code = "too_many_failures"
 	CodeInternal            Code = "internal"
@@ -85,6 +87,8 @@ var codes = map[Code]struct {
 	CodeMediaType:           {415, "Unsupported media type"},
 	CodeInvalidEvent:        {422, "The event is not valid"},
 	CodeInvalidSubscription: {422, "The subscription is not valid"},
+	CodeInvalidSource:       {422, "The source is not valid"},
+	CodeInvalidItem:         {422, "The item is not valid"},
 	CodeInvalidKey:          {422, "The key is not valid"},
 	CodeTooManyFailures:     {429, "Too many failed authentications"},
 	CodeInternal:            {500, "Internal error"},
@@ -156,6 +160,10 @@ func (a *API) asProblem(err error) (p *Problem, told bool) {
 		return problem(CodeNotFound, "there is no such subscription"), true
 	case errors.Is(err, registry.ErrTaken):
 		return problem(CodeIDTaken, "a subscription with this id exists"), true
+	case errors.Is(err, registry.ErrNoSource):
+		return problem(CodeNotFound, "there is no such source"), true
+	case errors.Is(err, registry.ErrSourceTaken):
+		return problem(CodeIDTaken, "a source with this id exists"), true
 	case errors.Is(err, registry.ErrConflict):
 		return problem(CodeRevisionConflict, "it was changed since the revision in If-Match"), true
 	case errors.Is(err, events.ErrUnsigned):

@@ -23,6 +23,7 @@ type schemas struct {
 // required are the members that input must have.
 var required = map[string]bool{
 	"newKey.role": true, "ResponseRule.status": true, "ResponseRule.action": true, "Credential.credentialtype": true,
+	"StatusSource.url": true, "StatusSource.type": true, "newItem.key": true,
 }
 
 // leaves are the types that are no plain struct, string or number on the wire.
@@ -61,6 +62,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 	typeOf[events.State]():       enum(allStates),
 	typeOf[events.Outcome]():     enum([]events.Outcome{events.Delivered, events.Retry, events.Dead, events.Held}),
 	typeOf[registry.SinkState](): enum([]registry.SinkState{registry.SinkActive, registry.SinkHeld, registry.SinkPaused, registry.SinkDisabled, registry.SinkUnverified}),
+	typeOf[events.ItemState]():   enum([]events.ItemState{events.ItemOpen, events.ItemCompleted}),
 	typeOf[keys.Role]():          enum([]keys.Role{keys.Operator, keys.Producer, keys.Partner}),
 	typeOf[Code]():               func() map[string]any { return map[string]any{"type": "string", "pattern": "^[a-z][a-z0-9_]*$"} },
 }

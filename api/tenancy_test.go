@@ -15,7 +15,7 @@ import (
 // things are objects of the tenant acme, of which nobody else is to learn anything. Everything in them that could be
 // learnt has the word acme in it.
 type things struct {
-	subscription, event, delivery, letter, key, subject string
+	subscription, event, delivery, letter, key, subject, source string
 }
 
 // make makes things that no other call has touched.
@@ -31,6 +31,9 @@ func (b *bench) things(n int) things {
 	o.subject = fmt.Sprintf("acme-subject-%d", n)
 	b.status(sequence, "acme", "acme.order", o.subject, `,"data":{"status":"acme"}`)
 	o.key = b.post("/v1/keys", `{"role":"producer","tenants":["acme"]}`).want(http.StatusCreated).at("id")
+	o.source = fmt.Sprintf("acme-source-%d", n)
+	b.put("/v1/sources/"+o.source, acmeSource).want(http.StatusCreated)
+	b.post("/v1/sources/"+o.source+"/items", `{"key":"acme-item"}`).want(http.StatusCreated)
 	return o
 }
 
@@ -39,6 +42,7 @@ func (o *things) object(path string) string {
 	id := map[string]string{
 		"subscriptions": o.subscription, "events": o.event, "deliveries": o.delivery, "dead-letters": o.letter, "keys": o.key,
 		"statuses": o.subject,
+		"sources":  o.source,
 	}[strings.Split(path+"//", "/")[2]]
 	if path == "/v1/statuses" {
 		return path + "?subject=" + o.subject
@@ -54,8 +58,9 @@ type access struct {
 }
 
 const (
-	acmeHook  = `{"tenant":"acme","sink":"https://acme.example/hook"}`
-	acmeEvent = `{"specversion":"1.0","id":"acme-new","source":"/acme","type":"acme.order","tenant":"acme"}`
+	acmeHook   = `{"tenant":"acme","sink":"https://acme.example/hook"}`
+	acmeSource = `{"tenant":"acme","url":"https://acme.example/orders/${key}","type":"acme.order"}`
+	acmeEvent  = `{"specversion":"1.0","id":"acme-new","source":"/acme","type":"acme.order","tenant":"acme"}`
 )
 
 // accesses is API.md 1 once more, route by route, from outside. Who adds a route says here who may what.
@@ -84,8 +89,15 @@ var accesses = map[string]access{
 	"DELETE /v1/dead-letters/{id}":      {"", 204, 204, 403, 404},
 	"POST /v1/dead-letters/{id}/replay": {"", 201, 201, 403, 404},
 
-	"GET /v1/statuses":           {"", 404, 200, 403, 404}, // the operator's is the tenant default
-	"GET /v1/statuses/{subject}": {"", 404, 200, 403, 404},
+	"GET /v1/statuses":            {"", 404, 200, 403, 404}, // the operator's is the tenant default
+	"GET /v1/statuses/{subject}":  {"", 404, 200, 403, 404},
+	"GET /v1/sources":             {"", 200, 403, 403, 403},
+	"POST /v1/sources":            {acmeSource, 201, 403, 403, 403},
+	"GET /v1/sources/{id}":        {"", 200, 403, 403, 403},
+	"PUT /v1/sources/{id}":        {acmeSource, 200, 403, 403, 403},
+	"DELETE /v1/sources/{id}":     {"", 204, 403, 403, 403},
+	"GET /v1/sources/{id}/items":  {"", 200, 403, 403, 403},
+	"POST /v1/sources/{id}/items": {`{"key":"acme-2"}`, 201, 403, 201, 403},
 
 	"GET /v1/egress":          {"", 200, 200, 403, 200},
 	"GET /v1/keys":            {"", 200, 403, 403, 403},

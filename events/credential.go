@@ -45,24 +45,25 @@ func (c *Credential) Expired(now time.Time) bool {
 	return c != nil && !c.AccessTokenExpiresUTC.IsZero() && !now.Before(c.AccessTokenExpiresUTC)
 }
 
-// secrets returns the secrets that a credential of its type has, which go to the origin of sink.
-func (c *Credential) secrets(sink string) []secretField {
-	field := func(pointer string, text *secret.Text) secretField {
-		return secretField{pointer: pointer, text: text, of: "sink", origin: sink, need: true, kind: c.Type + " " + c.GrantType}
+// secrets returns the secrets that a credential of its type has, which is at this pointer, and go to the origin of the
+// URL that is named so.
+func (c *Credential) secrets(at, name, origin string) []secretField {
+	field := func(member string, text *secret.Text) secretField {
+		return secretField{pointer: at + member, text: text, of: name, origin: origin, need: true, kind: c.Type + " " + c.GrantType}
 	}
 	switch c.Type {
 	case CredentialAPIKey:
-		f := field("/sinkcredential/value", &c.Value)
+		f := field("/value", &c.Value)
 		if !c.Secret.IsZero() { // the mask of the short form
-			f.said = "/sinkcredential/secret"
+			f.said = at + "/secret"
 		}
 		return []secretField{f}
 	case CredentialPlain:
-		return []secretField{field("/sinkcredential/secret", &c.Secret)}
+		return []secretField{field("/secret", &c.Secret)}
 	case CredentialBearer, CredentialAccessToken:
-		return []secretField{field("/sinkcredential/accesstoken", &c.AccessToken)}
+		return []secretField{field("/accesstoken", &c.AccessToken)}
 	case CredentialTokenServer:
-		return c.serverSecrets(field, sink)
+		return c.serverSecrets(field)
 	default:
 		return nil
 	}
@@ -70,17 +71,17 @@ func (c *Credential) secrets(sink string) []secretField {
 
 // serverSecrets are those for a token server. What it gets must not go to another, nor the token that it answers to
 // another sink.
-func (c *Credential) serverSecrets(field func(string, *secret.Text) secretField, sink string) (all []secretField) {
-	add := func(pointer string, text *secret.Text, need bool) {
-		f := field(pointer, text)
-		f.of, f.origin, f.need = "sink or tokenendpoint", sink+" "+Origin(c.TokenEndpoint), need
+func (c *Credential) serverSecrets(field func(string, *secret.Text) secretField) (all []secretField) {
+	add := func(member string, text *secret.Text, need bool) {
+		f := field(member, text)
+		f.of, f.origin, f.need = f.of+" or tokenendpoint", f.origin+" "+Origin(c.TokenEndpoint), need
 		all = append(all, f)
 	}
 	if c.ClientID != "" || !c.ClientSecret.IsZero() {
-		add("/sinkcredential/clientsecret", &c.ClientSecret, c.GrantType == GrantClientCredentials)
+		add("/clientsecret", &c.ClientSecret, c.GrantType == GrantClientCredentials)
 	}
 	if c.GrantType != GrantClientCredentials {
-		add("/sinkcredential/password", &c.Password, true)
+		add("/password", &c.Password, true)
 	}
 	return all
 }

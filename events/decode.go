@@ -16,9 +16,8 @@ const (
 )
 
 // DecodeSubscription reads a subscription from the JSON of the API, strictly, and fills in the defaults. tenant is whose
-// it is when it names none; "" means DefaultTenant. The id may be absent. Members of the contract that this release does
-// not have are refused, never ignored; status, which is read-only, is ignored, so that what GET answered can be PUT. A
-// member that is null is absent.
+// it is when it names none; "" means DefaultTenant. The id may be absent. Members that are not known are refused; status,
+// which is read-only, is ignored, so that what GET answered can be PUT. A member that is null is absent.
 //
 // A secret may be absent or a mask: KeepSecrets and MakeSecrets follow.
 //
@@ -50,6 +49,7 @@ func decodeSubscription(text []byte, tenant string, policy SinkPolicy, brandNew 
 	d.checkHandshake(policy)
 	d.checkRequest()
 	d.checkBatch()
+	d.checkLane()
 	d.checkSigning()
 	if brandNew {
 		d.needSecrets()
@@ -92,7 +92,7 @@ func (d *subscriptionReader) subscription(v *jsonValue) {
 		"sinkoverride":     d.text(&s.SinkOverride, wrongReference),
 		"protocol":         d.word(&s.Protocol, ProtocolHTTP),
 		"protocolsettings": d.protocolSettings,
-		"sinkcredential":   d.credential,
+		"sinkcredential":   (&credentialReader{&d.document, d.sinks, &s.SinkCredential}).credential,
 		"config":           d.config,
 		"status":           d.ignore,
 	})
@@ -155,8 +155,9 @@ func (d *subscriptionReader) config(v *jsonValue, at string) {
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,
 		"concurrency": d.integer(&c.Concurrency, 1, MaxConcurrency),
-		"responses":   d.responses, "ordering": d.later, "schedule": d.later, "lifecycle": d.later,
-		"rate": d.rate, "pause": d.pause, "breaker": d.breaker,
+		"responses":   d.responses,
+		"rate":        d.rate, "pause": d.pause, "breaker": d.breaker,
+		"ordering": d.ordering, "schedule": d.ticks, "lifecycle": d.lifecycle,
 	})
 }
 

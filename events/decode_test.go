@@ -59,7 +59,9 @@ const full = `{
 	"protocolsettings": {"method": "POST", "contentmode": "structured",
 		"signing": {"scheme": "standardwebhooks", "secret": "` + testSecret + `"}},
 	"sinkcredential": {"credentialtype": "NONE"},
-	"config": {"timeout": "100ms", "concurrency": 500, "breaker": {"failures": 0, "cooldown": "1m"}, "retry": {
+	"config": {"ordering": {"key": "subject"}, "schedule": {"cron": "0 9 * * *", "timezone": "Europe/Berlin", "batch": 60},
+		"lifecycle": {"key": "subject", "status": "status", "terminal": ["Ended"], "dedupe": false, "latestonly": true},
+		"timeout": "100ms", "concurrency": 500, "breaker": {"failures": 0, "cooldown": "1m"}, "retry": {
 		"policy": "schedule", "initial": "1ms", "factor": 1.5, "max": "30d", "schedule": ["1s", "2d"], "jitter": 0,
 		"maxattempts": 1, "maxage": "0s", "maxretryafter": "0s"}},
 	"status": {"state": "active", "whatever": [1]}
@@ -84,6 +86,8 @@ func TestDecodeSubscriptionFull(t *testing.T) {
 			Signing: &Signing{Scheme: "standardwebhooks", Secret: secret.New(testSecret)}},
 		Config: DeliveryConfig{
 			Timeout: Duration(100 * time.Millisecond), Concurrency: 500, Breaker: Breaker{Cooldown: Duration(time.Minute)},
+			Ordering: &Ordering{Key: "subject"}, Schedule: &Schedule{Cron: "0 9 * * *", Timezone: "Europe/Berlin", Batch: 60},
+			Lifecycle: &Lifecycle{Key: "subject", Status: "status", Terminal: []string{"Ended"}, LatestOnly: true},
 			Retry: RetryPolicy{
 				Policy: "schedule", Initial: Duration(time.Millisecond), Factor: 1.5, Max: Duration(30 * 24 * time.Hour),
 				Schedule: []Duration{Duration(time.Second), Duration(48 * time.Hour)}, MaxAttempts: 1,
@@ -192,7 +196,6 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"protocolsettings":{"signing":{"secret":"whsec_c2hvcnQ="}}`:                   "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`: "/protocolsettings/signing/secret",
 		`"protocolsettings":{"signing":{"secret":""}}`:                                 "/protocolsettings/signing/secret",
-		`"config":{"ordering":{},"schedule":{},"lifecycle":{}}`:                        "/config/ordering /config/schedule /config/lifecycle",
 		`"protocolsettings":{"contentmode":"batches","batch":[]}`:                      "/protocolsettings/contentmode /protocolsettings/batch",
 		`"protocolsettings":{"contentmode":"batch","method":"GET","batch":{"maxevents":0,"maxbytes":1048577,"linger":"301s","max":1}}`: "" +
 			"/protocolsettings/batch/maxevents /protocolsettings/batch/maxbytes /protocolsettings/batch/linger " +
@@ -260,12 +263,12 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 func TestDecodeSubscriptionSaysWhy(t *testing.T) {
 	t.Parallel()
 	_, err := DecodeSubscription([]byte(`{"sink":"https://a.example/${order id}","maxAttempts":1,"sink_override":"x",
-		"config":{"max_attempts":1,"ordering":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
+		"config":{"max_attempts":1,"schedule":{}},"protocolsettings":{"method":"GET"}}`), "", SinkPolicy{})
 	want := []Fault{
 		{"/maxAttempts", "is not known"},
 		{"/sink_override", "is not known, write sinkoverride"},
 		{"/config/max_attempts", "is not known"},
-		{"/config/ordering", "is not supported yet"},
+		{"/config/schedule", "must have exactly one of every, cron and source"},
 		{"/sink", "has a malformed placeholder at byte 18: ' ' cannot stand here at byte 25"},
 	}
 	if diff := cmp.Diff(want, faultsOf(t, err).Faults); diff != "" {
@@ -285,6 +288,7 @@ func TestDecodeSubscriptionTenant(t *testing.T) {
 func FuzzDecodeSubscription(f *testing.F) {
 	f.Add([]byte(full))
 	f.Add([]byte(withCredential(`"credentialtype":"APIKEY","secret":"a:b"`)))
+	f.Add([]byte(`{"sink":"https://a.example","config":{"ordering":{},"schedule":{"cron":"*/5 9 1 * 7","timezone":"Asia/Tokyo"},"lifecycle":{"terminal":["a"]}}}`))
 	f.Add([]byte(withCredential(server + `,"granttype":"json","username":"u","password":"p","tokenpath":"a[0].b"`)))
 	f.Add([]byte(`{"sink":"https://a.example","types":["a.*"],"filters":[{"not":{"exact":{"a":"b"}}},{"sql":"a"},{"any":[{"cel":"b"},{"match":"c"}]}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -41,8 +41,15 @@ var grantTypes = map[string][]string{
 
 var serverMembers = []string{"tokenendpoint", "granttype", "parameters", "tokenpath", "expirespath"}
 
+// credentialReader reads a credential.
+type credentialReader struct {
+	*document
+	sinks SinkPolicy
+	to    **Credential // where it goes
+}
+
 // credential reads the credential. Of NONE, which is what is when there is none, nothing is kept.
-func (d *subscriptionReader) credential(v *jsonValue, at string) {
+func (d *credentialReader) credential(v *jsonValue, at string) {
 	c := &Credential{GrantType: GrantClientCredentials}
 	kind, grant := v.member("credentialtype"), v.member("granttype")
 	if v.kind == jsonObject && kind == nil {
@@ -74,12 +81,12 @@ func (d *subscriptionReader) credential(v *jsonValue, at string) {
 		}
 		d.tokenServer(v, at, c)
 	}
-	d.s.SinkCredential = c
+	*d.to = c
 }
 
 // membersOf are the readers of all members, where those that c's type does not have are refused. Of a type that is not
 // known all are read.
-func (d *subscriptionReader) membersOf(c *Credential) map[string]reader {
+func (d *credentialReader) membersOf(c *Credential) map[string]reader {
 	all := d.credentialMembers(c)
 	have, known := credentialTypes[c.Type]
 	of := "credentialtype " + c.Type
@@ -99,7 +106,7 @@ func (d *subscriptionReader) membersOf(c *Credential) map[string]reader {
 	return all
 }
 
-func (d *subscriptionReader) credentialMembers(c *Credential) map[string]reader {
+func (d *credentialReader) credentialMembers(c *Credential) map[string]reader {
 	return map[string]reader{
 		"credentialtype": d.anyOf(&c.Type, CredentialNone, CredentialAPIKey, CredentialPlain, CredentialBearer,
 			CredentialAccessToken, CredentialTokenServer),
@@ -121,7 +128,7 @@ func (d *subscriptionReader) credentialMembers(c *Credential) map[string]reader 
 
 // apiKey takes the short form apart. Where no value is sent, name and place may be left out as well: those of the value
 // that is kept stay.
-func (d *subscriptionReader) apiKey(v *jsonValue, at string, c *Credential) {
+func (d *credentialReader) apiKey(v *jsonValue, at string, c *Credential) {
 	nameAt := at + "/name"
 	if short := v.member("secret"); short != nil && short.kind == jsonString {
 		nameAt = at + "/secret"
@@ -140,7 +147,7 @@ func (d *subscriptionReader) apiKey(v *jsonValue, at string, c *Credential) {
 	}
 }
 
-func (d *subscriptionReader) shortKey(v *jsonValue, at, text string, c *Credential) {
+func (d *credentialReader) shortKey(v *jsonValue, at, text string, c *Credential) {
 	at += "/secret"
 	c.Secret = secret.Text{}
 	switch {
@@ -166,7 +173,7 @@ func (d *subscriptionReader) shortKey(v *jsonValue, at, text string, c *Credenti
 }
 
 // plain takes the short form apart.
-func (d *subscriptionReader) plain(v *jsonValue, at string, c *Credential) {
+func (d *credentialReader) plain(v *jsonValue, at string, c *Credential) {
 	text := c.Secret.Reveal()
 	if v.member("identifier") != nil || text == "" || isMask(text) {
 		return
@@ -183,7 +190,7 @@ func (d *subscriptionReader) plain(v *jsonValue, at string, c *Credential) {
 }
 
 // tokenServer fills in what is left out, and names what must not be.
-func (d *subscriptionReader) tokenServer(v *jsonValue, at string, c *Credential) {
+func (d *credentialReader) tokenServer(v *jsonValue, at string, c *Credential) {
 	needed := []string{"tokenendpoint", "username"}
 	if c.GrantType == GrantClientCredentials {
 		needed[1] = "clientid"
@@ -255,7 +262,7 @@ func (d *document) moment(to *time.Time) reader {
 }
 
 // endpoint reads the URL of a token server, for which the rules of sinks hold, but for placeholders.
-func (d *subscriptionReader) endpoint(to *string) reader {
+func (d *credentialReader) endpoint(to *string) reader {
 	return func(v *jsonValue, at string) {
 		if !d.is(jsonString, v, at) {
 			return
@@ -271,7 +278,7 @@ func (d *subscriptionReader) endpoint(to *string) reader {
 	}
 }
 
-func (d *subscriptionReader) scopes(c *Credential) reader {
+func (d *credentialReader) scopes(c *Credential) reader {
 	return func(v *jsonValue, at string) {
 		d.array(v, at, maxScopes, func(v *jsonValue, at string) {
 			var scope string
@@ -281,7 +288,7 @@ func (d *subscriptionReader) scopes(c *Credential) reader {
 	}
 }
 
-func (d *subscriptionReader) parameters(c *Credential) reader {
+func (d *credentialReader) parameters(c *Credential) reader {
 	return func(v *jsonValue, at string) {
 		if !d.is(jsonObject, v, at) {
 			return

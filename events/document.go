@@ -2,7 +2,6 @@ package events
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -253,13 +252,11 @@ func (d *document) duration(to *Duration, low, high Duration) reader {
 	}
 }
 
-// word reads a string that is one of what this release has. later are those of the contract that it does not have yet.
-func (d *document) word(to *string, have string, later ...string) reader {
+// word reads a string that can only be one.
+func (d *document) word(to *string, have string) reader {
 	return func(v *jsonValue, at string) {
 		switch {
 		case !d.is(jsonString, v, at):
-		case slices.Contains(later, v.text):
-			d.fault(at, "%s is not supported yet", v.text)
 		case v.text != have:
 			d.fault(at, "must be %s", have)
 		default:
@@ -267,9 +264,6 @@ func (d *document) word(to *string, have string, later ...string) reader {
 		}
 	}
 }
-
-// later refuses a member of the contract that this release does not have.
-func (d *document) later(_ *jsonValue, at string) { d.fault(at, "is not supported yet") }
 
 // ignore takes a member that is read-only.
 func (*document) ignore(*jsonValue, string) {}

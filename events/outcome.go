@@ -70,6 +70,7 @@ const (
 	ReasonDisabled     Reason = "disabled"
 	ReasonConcurrency  Reason = "concurrency"
 	ReasonRate         Reason = "rate"
+	ReasonOrder        Reason = "order" // of what is held: another delivery of its key, or a tick, comes first
 	ReasonBreaker      Reason = "breaker"
 	ReasonFailures     Reason = "failures"   // of a pause: too many in a row
 	ReasonUnverified   Reason = "unverified" // the sink has not consented to what it is sent
@@ -77,8 +78,14 @@ const (
 	ReasonCredential   Reason = "credential"
 	ReasonUnsubscribed Reason = "unsubscribed"
 	ReasonCancelled    Reason = "cancelled"
-	ReasonExpired      Reason = "expired" // of a skip: the event's expirytime has passed
-	ReasonNoSink       Reason = "no_sink"
+
+	// Of skips, in the order in which they apply.
+	ReasonExpired         Reason = "expired" // expirytime
+	ReasonNoSink          Reason = "no_sink"
+	ReasonNoStatus        Reason = "no_status"
+	ReasonCompleted       Reason = "completed"
+	ReasonDuplicateStatus Reason = "duplicate_status"
+	ReasonSuperseded      Reason = "superseded"
 )
 
 // Verdict is the decision about one attempt, as a value: what settle carries out. Exactly one Outcome, and what it needs.

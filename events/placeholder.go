@@ -171,3 +171,19 @@ func ParseReference(text string) (*Placeholder, error) {
 	p.Text = text
 	return p, nil
 }
+
+// Of is the value that a reference has in one event: of an attribute, or in data. It is missing for whatever is not of the
+// event. Who asks for several values, or again and again, asks a Finder.
+func (p *Placeholder) Of(e *Event) Value {
+	if p.Source == FromName || p.Source == FromAttribute {
+		if v := e.AttributeValue(p.Name); !v.Missing() || p.Source == FromAttribute {
+			return v
+		}
+	}
+	if p.Source != FromName && p.Source != FromData {
+		return Value{}
+	}
+	var found [1]Value
+	NewFinder([]Path{p.Path}).Find(e, found[:])
+	return found[0]
+}

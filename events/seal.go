@@ -18,10 +18,15 @@ type Sealer interface {
 
 // sealed is a subscription as our own store keeps it, with its secrets, and what the store notes beside it.
 type sealed struct {
-	Subscription *Subscription     `json:"subscription,omitempty"` // without secrets
-	Secrets      map[string]string `json:"secrets,omitempty"`      // by JSON pointer, as they are: of a store without keys
-	Sealed       map[string]string `json:"sealed,omitempty"`       // by JSON pointer, encrypted
-	Note         json.RawMessage   `json:"note,omitempty"`
+	Subscription *Subscription `json:"subscription,omitempty"` // without secrets
+	sealedSecrets
+	Note json.RawMessage `json:"note,omitempty"`
+}
+
+// sealedSecrets are secrets as our own store keeps them.
+type sealedSecrets struct {
+	Secrets map[string]string `json:"secrets,omitempty"` // by JSON pointer, as they are: of a store without keys
+	Sealed  map[string]string `json:"sealed,omitempty"`  // by JSON pointer, encrypted
 }
 
 // Seal returns the JSON of s with its secrets, and of note, to be stored. json.Marshal of the subscription itself
@@ -33,12 +38,7 @@ func Seal(s *Subscription, note any, sealer Sealer) (text []byte, err error) {
 	}
 	if s != nil {
 		st.Subscription = s.Clone()
-		for _, f := range st.Subscription.secrets() {
-			if !f.text.IsZero() {
-				st.add(f, sealer)
-				*f.text = secret.Text{}
-			}
-		}
+		st.take(st.Subscription.secrets(), s.owner(), sealer)
 	}
 	if text, err = encodeJSON(st); err != nil {
 		return nil, fmt.Errorf("seal subscription: %w", err)
@@ -46,10 +46,20 @@ func Seal(s *Subscription, note any, sealer Sealer) (text []byte, err error) {
 	return text, nil
 }
 
-func (st *sealed) add(f secretField, sealer Sealer) {
+// take moves the texts of fields, which are of what owner names, into the store's form.
+func (st *sealedSecrets) take(fields []secretField, owner string, sealer Sealer) {
+	for _, f := range fields {
+		if !f.text.IsZero() {
+			st.add(f, owner, sealer)
+			*f.text = secret.Text{}
+		}
+	}
+}
+
+func (st *sealedSecrets) add(f secretField, owner string, sealer Sealer) {
 	into, text := &st.Secrets, f.text.Reveal()
 	if sealer != nil {
-		into, text = &st.Sealed, sealer.Seal([]byte(text), f.place(st.Subscription))
+		into, text = &st.Sealed, sealer.Seal([]byte(text), owner+f.pointer)
 	}
 	if *into == nil {
 		*into = make(map[string]string)
@@ -57,10 +67,8 @@ func (st *sealed) add(f secretField, sealer Sealer) {
 	(*into)[f.pointer] = text
 }
 
-// place is where the secret of s is stored. Neither a tenant nor an id has a slash.
-func (f secretField) place(s *Subscription) string {
-	return "subscription/" + s.Tenant + "/" + s.ID + f.pointer
-}
+// owner names s in the places that its secrets are sealed for. Neither a tenant nor an id has a slash.
+func (s *Subscription) owner() string { return "subscription/" + s.Tenant + "/" + s.ID }
 
 // unseal puts the secrets in place.
 func (o *Opener) unseal(s *Subscription, plain, encrypted rawJSON) error {
@@ -68,16 +76,20 @@ func (o *Opener) unseal(s *Subscription, plain, encrypted rawJSON) error {
 	if len(fields) == 0 {
 		return nil
 	}
-	asIs, closed := byPointer(plain), byPointer(encrypted)
+	return o.fill(fields, s.owner(), byPointer(plain), byPointer(encrypted))
+}
+
+// fill puts the texts of fields in place, which are of what owner names.
+func (o *Opener) fill(fields []secretField, owner string, asIs, closed map[string]string) error {
 	for _, f := range fields {
 		if text, ok := closed[f.pointer]; ok {
-			o.open(f, text, f.place(s))
+			o.open(f, text, owner+f.pointer)
 		} else {
 			*f.text = secret.New(asIs[f.pointer])
 			o.stale = o.stale || !f.text.IsZero() && o.Sealer != nil
 		}
 		if f.need && f.text.IsZero() && o.locked == nil {
-			return fmt.Errorf("stored subscription has no secret at %s", f.pointer)
+			return fmt.Errorf("what is stored has no secret at %s", f.pointer)
 		}
 	}
 	return nil
@@ -130,14 +142,18 @@ func byPointer(raw rawJSON) map[string]string {
 // Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked. What can
 // be sent is for some URL.
 func (s *Subscription) Unlocked(locked *LockedError) error {
-	var faults []Fault
-	for _, f := range s.secrets() {
-		if f.of != "" && slices.Contains(locked.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
-			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
-		}
-	}
-	if faults != nil {
+	if faults := locked.missing(s.secrets()); faults != nil {
 		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
 	}
 	return nil
+}
+
+// missing are the faults of fields that must be sent because what is stored of them is locked.
+func (l *LockedError) missing(fields []secretField) (faults []Fault) {
+	for _, f := range fields {
+		if f.of != "" && slices.Contains(l.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
+			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
+		}
+	}
+	return faults
 }

@@ -50,7 +50,7 @@ func (s *Subscription) secrets() []secretField {
 		add("/protocolsettings/tls/clientkey", &t.ClientKey, "sink", sink)
 	}
 	if c := s.SinkCredential; c != nil {
-		all = append(all, c.secrets(sink)...)
+		all = append(all, c.secrets("/sinkcredential", "sink", sink)...)
 	}
 	return all
 }
@@ -59,36 +59,11 @@ func (s *Subscription) secrets() []secretField {
 // *Invalid when that is not possible: there is none to keep where one is needed, or the origin that it goes to has
 // changed, so that the secret must be sent again. old is nil for a new subscription.
 func (s *Subscription) KeepSecrets(old *Subscription) error {
-	kept := make(map[string]secretField)
+	var before []secretField
 	if old != nil {
-		for _, f := range old.secrets() {
-			if !f.text.IsZero() {
-				kept[f.pointer] = f
-			}
-		}
+		before = old.secrets()
 	}
-	var faults []Fault
-	for _, f := range s.secrets() {
-		masked := f.said != "" || isMask(f.text.Reveal())
-		if f.inner || !masked && !f.text.IsZero() {
-			continue
-		}
-		from, ok := kept[f.pointer]
-		same := ok && from.kind == f.kind
-		switch {
-		case masked && ok && !same && f.make != nil:
-			faults = append(faults, Fault{f.at(), "is the mask of another scheme's; leave it out and one is made"})
-		case masked && !same:
-			faults = append(faults, Fault{f.at(), "is a mask, and there is no secret to keep"})
-		case !same && f.need && f.make == nil:
-			faults = append(faults, Fault{f.at(), "is required"})
-		case !same:
-		case from.origin != f.origin:
-			faults = append(faults, Fault{f.at(), "must be sent again, because the origin of " + f.of + " has changed"})
-		default:
-			*f.text = *from.text
-		}
-	}
+	faults := keepSecrets(s.secrets(), before)
 	if t := s.ProtocolSettings.TLS; t != nil && faults == nil {
 		faults = t.wrongPair()
 	}
@@ -110,6 +85,39 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 		c.adopt(cmp.Or(from, c))
 	}
 	return nil
+}
+
+// keepSecrets gives those of fields that are absent or a mask their text of before, and returns the faults of those that
+// cannot have it.
+func keepSecrets(fields, before []secretField) (faults []Fault) {
+	kept := make(map[string]secretField)
+	for _, f := range before {
+		if !f.text.IsZero() {
+			kept[f.pointer] = f
+		}
+	}
+	for _, f := range fields {
+		masked := f.said != "" || isMask(f.text.Reveal())
+		if f.inner || !masked && !f.text.IsZero() {
+			continue
+		}
+		from, ok := kept[f.pointer]
+		same := ok && from.kind == f.kind
+		switch {
+		case masked && ok && !same && f.make != nil:
+			faults = append(faults, Fault{f.at(), "is the mask of another scheme's; leave it out and one is made"})
+		case masked && !same:
+			faults = append(faults, Fault{f.at(), "is a mask, and there is no secret to keep"})
+		case !same && f.need && f.make == nil:
+			faults = append(faults, Fault{f.at(), "is required"})
+		case !same:
+		case from.origin != f.origin:
+			faults = append(faults, Fault{f.at(), "must be sent again, because the origin of " + f.of + " has changed"})
+		default:
+			*f.text = *from.text
+		}
+	}
+	return faults
 }
 
 // isMask reports whether text is what the API shows in a secret's place.

@@ -74,7 +74,7 @@ func wrongType(s string) string {
 }
 
 // secret reads a secret. A mask passes: it asks to keep what there is.
-func (d *subscriptionReader) secret(to *secret.Text, check func(string) string) reader {
+func (d *document) secret(to *secret.Text, check func(string) string) reader {
 	return func(v *jsonValue, at string) {
 		if !d.is(jsonString, v, at) {
 			return

@@ -59,11 +59,13 @@ func (l *lease) acquire(ctx context.Context) (kv jetstream.KeyValue, revision ui
 	var seen uint64
 	var since time.Time
 	for {
-		kv, found, err := l.look(ctx)
+		kv, found, ours, err := l.look(ctx)
 		switch {
 		case err != nil: // the broker is away, which others tell
 		case found == 0:
 			revision, err = l.create(ctx, kv)
+		case ours: // the answer to our writing it was lost
+			revision, err = l.write(ctx, kv, found)
 		case found != seen:
 			seen, since = found, time.Now()
 			err = errHeld
@@ -86,22 +88,22 @@ func (l *lease) acquire(ctx context.Context) (kv jetstream.KeyValue, revision ui
 // errHeld says that another holds the lease.
 var errHeld = errors.New("another holds the lease")
 
-// look returns the lease's revision; 0 = nobody has it.
-func (l *lease) look(ctx context.Context) (jetstream.KeyValue, uint64, error) {
+// look returns the lease's revision, 0 = nobody has it, and whether it is we who wrote it.
+func (l *lease) look(ctx context.Context) (kv jetstream.KeyValue, revision uint64, ours bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
 	defer cancel()
-	kv, err := l.js.KeyValue(ctx, stream.BucketFleet)
+	kv, err = l.js.KeyValue(ctx, stream.BucketFleet)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
 	entry, err := kv.Get(ctx, stream.KeyScheduler)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return kv, 0, nil
+		return kv, 0, false, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
-	return kv, entry.Revision(), nil
+	return kv, entry.Revision(), string(entry.Value()) == l.id, nil
 }
 
 func (l *lease) create(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {
@@ -129,16 +131,13 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 		}
 		began := time.Now()
 		// Not cut short by the end: an answer that is lost is a revision that release does not know.
-		next, err := l.write(context.WithoutCancel(ctx), kv, revision)
-		if wasTaken(err) {
-			next, err = l.own(ctx, kv, err)
-		}
+		next, err := l.renew(context.WithoutCancel(ctx), kv, revision)
 		if err == nil {
 			revision, renewed = next, began
 			continue
 		}
 		// Another may act once it is expired, so we must have stopped by then: there is time for one more try, or none.
-		if wasTaken(err) || time.Since(renewed) > l.cfg.LeaseExpiry-3*l.cfg.LeaseRenew/2 {
+		if errors.Is(err, errHeld) || time.Since(renewed) > l.cfg.LeaseExpiry-3*l.cfg.LeaseRenew/2 {
 			if ctx.Err() == nil {
 				l.log.Warn().Err(err).Str("lease", l.id).Msg("scheduler lost its lease")
 			}
@@ -147,13 +146,27 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 	}
 }
 
-// own returns the lease's revision when it is still ours: the answer to an earlier renewal was lost. Else it returns err.
-func (l *lease) own(ctx context.Context, kv jetstream.KeyValue, err error) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.LeaseRenew)
+// renew writes the lease again over its revision, or finds that an earlier renewal did whose answer was lost.
+func (l *lease) renew(ctx context.Context, kv jetstream.KeyValue, revision uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
 	defer cancel()
-	entry, lookErr := kv.Get(ctx, stream.KeyScheduler)
-	if lookErr != nil || string(entry.Value()) != l.id {
+	next, err := l.write(ctx, kv, revision)
+	if wasTaken(err) {
+		return l.own(ctx, kv)
+	}
+	return next, err
+}
+
+// own returns the lease's revision while it is ours.
+func (l *lease) own(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {
+	entry, err := kv.Get(ctx, stream.KeyScheduler)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return 0, errHeld
+	case err != nil:
 		return 0, err
+	case string(entry.Value()) != l.id:
+		return 0, errHeld
 	}
 	return entry.Revision(), nil
 }
@@ -169,11 +182,18 @@ func wasTaken(err error) bool {
 // releaseTimeout bounds the last word to the broker; without it the next one waits for the expiry.
 const releaseTimeout = 2 * time.Second
 
-// release gives the lease up, if it is still ours, so that the next one need not wait.
+// release gives the lease up, if it is still ours, so that the next one need not wait. A renewal whose answer was lost
+// has moved the revision on, now or in a moment.
 func (l *lease) release(ctx context.Context, kv jetstream.KeyValue, revision uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if err := kv.Delete(ctx, stream.KeyScheduler, jetstream.LastRevision(revision)); err != nil {
-		l.log.Debug().Err(err).Msg("lease not released; it expires")
+	err := kv.Delete(ctx, stream.KeyScheduler, jetstream.LastRevision(revision))
+	for wasTaken(err) { // again only when a lost renewal came in between
+		if revision, err = l.own(ctx, kv); err == nil {
+			err = kv.Delete(ctx, stream.KeyScheduler, jetstream.LastRevision(revision))
+		}
+	}
+	if err != nil && !errors.Is(err, errHeld) {
+		l.log.Warn().Err(err).Str("lease", l.id).Msg("lease not released; it expires")
 	}
 }

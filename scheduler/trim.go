@@ -86,7 +86,11 @@ func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error
 	if err != nil {
 		return 0, false, err
 	}
-	floor = end - 1
+	consumers, lanes, err := s.lanes(ctx, events, consumers)
+	if err != nil {
+		return 0, false, err
+	}
+	floor = min(end-1, lanes)
 	if s.cfg.Index {
 		if !s.index.loaded.Load() {
 			return 0, false, nil

@@ -86,7 +86,7 @@ func (w *Worker) line(turn context.Context, d *delivery, plan *plan) (*pass, eve
 	if until := p.gate.closedUntil(); d.override != nil && time.Now().Before(until) {
 		return nil, later(until)
 	}
-	if !p.gate.acquire(turn, d.lane.limit(w.part(sub.ID, sub.Config.Concurrency)), w.patience(d)) {
+	if !p.gate.acquire(turn, d.lane.limit(w.limitOf(d)), w.patience(d)) {
 		return nil, w.notYet(turn, d, events.ReasonConcurrency)
 	}
 	at := w.pace(d.entry)
@@ -110,7 +110,7 @@ func (w *Worker) line(turn context.Context, d *delivery, plan *plan) (*pass, eve
 // takePermit waits for the sink's rate. What is drained waits for as long as its drain goes on, and with a permit to come
 // to the end, whatever becomes of the drain: the permit would be lost.
 func (w *Worker) takePermit(turn context.Context, d *delivery, p *pacer, at pace) (from time.Time, ok bool, err error) {
-	if d.lane != w.held {
+	if !w.stays(d) {
 		return p.take(w.turns, at, paceWait)
 	}
 	for {
@@ -140,7 +140,7 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 		return later(until)
 	case throttled:
 		return w.notNow(d, events.ReasonThrottled)
-	case p.gate.lower(w.part(sub.ID, sub.Config.Concurrency)): // a worker has come, or the limit is another
+	case p.gate.lower(w.limitOf(d)): // a worker has come, or the limit is another
 		return w.notNow(d, events.ReasonConcurrency)
 	case d.override != nil:
 		return events.Verdict{}
@@ -168,7 +168,7 @@ func (w *Worker) claim(ctx context.Context, d *delivery) bool {
 
 // patience is how long the delivery waits for its sink's turn. What is held already waits for as long as it is drained.
 func (w *Worker) patience(d *delivery) time.Duration {
-	if d.lane == w.held {
+	if w.stays(d) {
 		return drainPatience
 	}
 	return maxWait
@@ -186,12 +186,19 @@ func (w *Worker) pace(e *registry.Entry) (at pace) {
 	return at.and(consentedPace(e, &h))
 }
 
-// notNow is the verdict for a delivery whose sink may not be sent to now. What comes from HELD stays there.
+// stays reports whether the delivery stays where it waits when its sink may not be sent to now: in HELD, or in a lane.
+func (w *Worker) stays(d *delivery) bool { return d.lane == w.held || d.tenure != nil }
+
+// notNow is the verdict for a delivery whose sink may not be sent to now. What stays where it waits is handed back, or
+// steps aside.
 func (w *Worker) notNow(d *delivery, reason events.Reason) events.Verdict {
-	if d.lane == w.held {
-		return events.Verdict{Outcome: events.Returned}
+	if !w.stays(d) {
+		return events.Verdict{Outcome: events.Held, Reason: reason}
 	}
-	return events.Verdict{Outcome: events.Held, Reason: reason}
+	if until := w.stepAside(d); !until.IsZero() {
+		return events.Verdict{Outcome: events.Retry, Reason: reason, NextAt: until}
+	}
+	return events.Verdict{Outcome: events.Returned}
 }
 
 // notYet is notNow for one that waited in vain, perhaps only because we stop.
@@ -206,7 +213,7 @@ func (w *Worker) notYet(turn context.Context, d *delivery, reason events.Reason)
 func (w *Worker) closed(d *delivery) (events.Reason, bool) {
 	h := w.registry.Health(d.entry.Subscription.ID)
 	door, reason := d.entry.Door(&h, time.Now())
-	return reason, door == registry.Shut || door == registry.Ajar && h.Backlog && d.lane != w.held
+	return reason, door == registry.Shut || door == registry.Ajar && h.Backlog && !w.stays(d)
 }
 
 // givesUp reports whether what comes to the sink becomes a dead letter.

@@ -17,6 +17,8 @@ type cancels struct {
 	js  jetstream.JetStream
 	log zerolog.Logger
 
+	told func(delivery string) // of a cancel that is new
+
 	mu  sync.RWMutex
 	ids map[string]struct{}
 }
@@ -68,7 +70,11 @@ func (c *cancels) follow(ctx context.Context) error {
 				return errWatchEnded
 			}
 			if entry != nil {
-				c.set(entry.Key(), entry.Operation() == jetstream.KeyValuePut)
+				wanted := entry.Operation() == jetstream.KeyValuePut
+				c.set(entry.Key(), wanted)
+				if wanted {
+					c.told(entry.Key())
+				}
 			}
 		}
 	}

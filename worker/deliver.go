@@ -23,11 +23,16 @@ type delivery struct {
 	slot  bool // it has one of the lane's, until it is settled
 	probe bool // it is the breaker's
 
-	override *url.URL  // where it goes instead of the subscription's sink; nil = the sink
-	gate     string    // of override: which gate it passes
-	foreign  bool      // override is of another origin than the sink, which gets no credentials
-	errand   *errand   // the message that it came with, among others; nil = whoever has the message waits for the end
-	at       time.Time // when its timer is to fire, if not at NextAt
+	override   *url.URL     // where it goes instead of the subscription's sink; nil = the sink
+	gate       string       // of override: which gate it passes
+	foreign    bool         // override is of another origin than the sink, which gets no credentials
+	asides     *asides      // of the drain that it is part of, if it may step aside
+	errand     *errand      // the message that it came with, among others; nil = whoever has the message waits for the end
+	superseded bool         // a newer one waits for its key, and only the newest goes
+	tenure     *tenure      // of the lane that it goes by; nil = none
+	key        string       // of the lane, that it goes one at a time for; "" = none
+	state      events.State // what was last recorded of it
+	at         time.Time    // when its timer is to fire, if not at NextAt
 }
 
 // number is the next attempt's.
@@ -49,6 +54,9 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	}()
 	plan, verdict := w.load(d)
 	if plan == nil {
+		return verdict, nil
+	}
+	if verdict, ends := w.judge(ctx, d, plan); ends {
 		return verdict, nil
 	}
 	pass, verdict := w.admit(turn, d, plan)

@@ -127,7 +127,10 @@ func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered,
 func (w *Worker) attemptAlone(ctx, turn context.Context, d *delivery) error {
 	d.Batch = nil // if it was sent in one, it is not any more
 	verdict, attempt := w.deliver(ctx, turn, d)
-	err := w.settle(ctx, d, verdict, attempt)
+	err := w.advance(context.WithoutCancel(ctx), d, verdict)
+	if err == nil {
+		err = w.settle(ctx, d, verdict, attempt)
+	}
 	if d.slot {
 		<-d.lane.slots
 	}

@@ -110,7 +110,7 @@ func TestDrainOfADeadWorker(t *testing.T) {
 	eventually(t, "nothing is held", func() bool {
 		return must[stream.Counts](t)(b.waitlist.Count(t.Context(), "busy")).Held == 0
 	})
-	if took := time.Since(killed); took > 12*time.Second {
+	if took := time.Since(killed); took > 40*time.Second { // else they come when the consumer is removed, after a minute
 		t.Errorf("it took %v", took)
 	}
 	mu.Lock()

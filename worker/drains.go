@@ -14,15 +14,22 @@ const paceDrainAhead = paceDrainWait + time.Second
 // drains reports whether a sink's held deliveries may go: sent, one as the breaker's probe, or given up. Those of a sink
 // that is used up for now stay where they are until shortly before its next permit.
 func (w *Worker) drains(e *registry.Entry) bool {
+	if !w.opens(e) {
+		return false
+	}
 	h, now := w.registry.Health(e.Subscription.ID), time.Now()
+	at := w.pace(e)
+	return e.GivesUp(&h) || at.interval == 0 || !w.pacers.of(e.Subscription.ID).next(at, now).After(now.Add(paceDrainAhead))
+}
+
+// opens reports whether a sink may be sent to, if its rate lets it, or what comes to it is given up.
+func (w *Worker) opens(e *registry.Entry) bool {
+	h := w.registry.Health(e.Subscription.ID)
 	if e.GivesUp(&h) {
 		return true
 	}
-	if door, _ := e.Door(&h, now); door == registry.Shut {
-		return false
-	}
-	at := w.pace(e)
-	return at.interval == 0 || !w.pacers.of(e.Subscription.ID).next(at, now).After(now.Add(paceDrainAhead))
+	door, _ := e.Door(&h, time.Now())
+	return door != registry.Shut
 }
 
 // soon is how many of a sink's held deliveries there is something to do for soon: one when the breaker waits for its
@@ -37,11 +44,4 @@ func (w *Worker) soon(e *registry.Entry) int {
 		return math.MaxInt
 	}
 	return at.burst + int(paceDrainWait/at.interval) + 1
-}
-
-// aimsElsewhere reports whether held deliveries of a subscription that are in hand may have sinks of their own, which a
-// hold of the subscription's does not concern.
-func (w *Worker) aimsElsewhere(id string) bool {
-	e, ok := w.registry.Lookup(id)
-	return ok && e.Subscription.SinkOverride != "" && w.fleet.owns(id)
 }

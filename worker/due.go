@@ -20,6 +20,15 @@ func (w *Worker) retry(m *nats.Msg) {
 	if held == nil {
 		return
 	}
+	if w.registry.HasLanes() {
+		taken, err := w.retryInLane(held, m, from)
+		if err != nil {
+			w.letGo(held, m, err)
+		}
+		if taken || err != nil {
+			return
+		}
+	}
 	if !w.due.take(w.turns) {
 		w.letGo(held, m, errReturned)
 		return
@@ -28,11 +37,11 @@ func (w *Worker) retry(m *nats.Msg) {
 	if ackFirst {
 		w.finish(m, nil)
 	}
-	w.letGo(held, m, w.resumeOne(w.sends, w.turns, m, from, w.due))
+	w.letGo(held, m, w.resumeOne(w.sends, w.turns, m, from, w.due, nil))
 }
 
 // resumeOne takes a waiting delivery, from its timer or from HELD, through its next attempt.
-func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivered, l *lane) error {
+func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivered, l *lane, by *asides) error {
 	if w.stopping() {
 		return errReturned
 	}
@@ -41,6 +50,6 @@ func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivere
 		return fmt.Errorf("message %d of %s: %w", from.Sequence, l.stream, err)
 	}
 	entry, _ := w.registry.Lookup(waiting.Delivery.Subscription) // nil: deleted, the delivery is cancelled
-	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l}
+	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l, asides: by}
 	return w.attempt(ctx, turn, d, from, false)
 }

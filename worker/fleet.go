@@ -34,8 +34,9 @@ type fleet struct {
 	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
 
 	mu      sync.RWMutex
-	workers []string // that are alive, sorted; this one included
-	staying []string // those of them that are not leaving
+	beaten  time.Time // when the last heartbeat that was stored was sent
+	workers []string  // that are alive, sorted; this one included
+	staying []string  // those of them that are not leaving
 
 	parts *parts // who has which part of the limits
 }
@@ -87,9 +88,31 @@ func (f *fleet) beat(ctx context.Context, leaves bool) {
 		Header:  nats.Header{"Nats-TTL": []string{heartbeatTTL.String()}},
 		Data:    f.word(leaves, sender).Text(),
 	}
-	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
-		f.log.Warn().Err(err).Msg("heartbeat not stored")
+	began := time.Now()
+	if _, err := f.js.PublishMsg(ctx, msg); err != nil {
+		if ctx.Err() == nil {
+			f.log.Warn().Err(err).Msg("heartbeat not stored")
+		}
+		return
 	}
+	f.mu.Lock()
+	f.beaten = began
+	f.mu.Unlock()
+}
+
+// fresh reports whether the others take this worker for alive: what only one of them may do, it does while that is so.
+func (f *fleet) fresh(now time.Time) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return now.Sub(f.beaten) < heartbeatTTL-heartbeatInterval
+}
+
+// alive reports whether a worker is alive, leaving or not.
+func (f *fleet) alive(id string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	_, ok := slices.BinarySearch(f.workers, id)
+	return ok
 }
 
 func (f *fleet) signOff(ctx context.Context, kv jetstream.KeyValue) {

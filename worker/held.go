@@ -111,7 +111,7 @@ func (w *Worker) watchBacklogs(ctx context.Context) {
 // mayDrain reports whether this worker should drain a sink's held queue now. What belongs to a deleted subscription is
 // drained too, into cancels.
 func (w *Worker) mayDrain(id string) bool {
-	if !w.fleet.owns(id) {
+	if !w.fleet.owns(id) || w.registry.Laned(id) { // a lane takes what it held itself
 		return false
 	}
 	entry, ok := w.registry.Lookup(id)
@@ -159,7 +159,7 @@ func (h *handedBack) take(from delivered) bool {
 // are in flight, which stay theirs, and a dead one's come again after their AckWait. Removing it would silently lose
 // the acks that are still to come. The broker does when it is used no more: no pull, no ack and no word of the keeper's.
 func (w *Worker) drain(ctx context.Context, id string) error {
-	consumer, slots := stream.HeldConsumer(id), w.drainSlots(id)
+	consumer, slots, by := stream.HeldConsumer(id), w.drainSlots(id), w.newAsides(id)
 	_, err := w.js.CreateOrUpdateConsumer(ctx, stream.HeldName, jetstream.ConsumerConfig{
 		Name: consumer, FilterSubject: stream.SubjectHeld + id + ".>", AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: slots, InactiveThreshold: drainInactivity,
@@ -176,11 +176,11 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 	}
 	p.handle = func(m *nats.Msg) {
 		defer p.release()
-		w.unhold(pull, m, id, end)
+		w.unhold(pull, m, id, by, end)
 	}
 	var watching sync.WaitGroup
 	var empty bool
-	watching.Go(func() { empty = w.watchDrain(pull, id, consumer, stop) })
+	watching.Go(func() { empty = w.watchDrain(pull, id, consumer, by, stop) })
 	err = p.run(pull)
 	stop()
 	watching.Wait()
@@ -210,7 +210,7 @@ func (w *Worker) drainSlots(id string) int {
 }
 
 // unhold takes one held delivery through its next attempt. What may not be sent now is handed back, and ends the drain.
-func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()) {
+func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, by *asides, end func()) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
 		return
@@ -223,8 +223,8 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 	if w.handed.take(from) {
 		from.Times = 1
 	}
-	if w.mayDrain(id) || w.aimsElsewhere(id) {
-		err = w.resumeOne(w.sends, turn, m, from, w.held)
+	if w.mayDrain(id) || w.goesOn(id, by) {
+		err = w.resumeOne(w.sends, turn, m, from, w.held, by)
 	}
 	if errors.Is(err, errReturned) {
 		end()
@@ -234,7 +234,7 @@ func (w *Worker) unhold(turn context.Context, m *nats.Msg, id string, end func()
 }
 
 // watchDrain ends a drain that is done (true) or may not go on (false).
-func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func()) (empty bool) {
+func (w *Worker) watchDrain(ctx context.Context, id, consumer string, by *asides, stop func()) (empty bool) {
 	defer stop()
 	tick := time.NewTicker(drainIdleLook)
 	defer tick.Stop()
@@ -245,7 +245,7 @@ func (w *Worker) watchDrain(ctx context.Context, id, consumer string, stop func(
 			return false
 		case <-tick.C:
 		}
-		if !w.mayDrain(id) || w.crowded.Load() && time.Since(began) > drainTurn {
+		if !w.mayDrain(id) && !w.goesOn(id, by) || w.crowded.Load() && time.Since(began) > drainTurn {
 			return false
 		}
 		look, cancel := context.WithTimeout(ctx, settleTimeout)

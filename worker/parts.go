@@ -166,11 +166,21 @@ func (w *Worker) part(subscription string, limit int) int {
 	return share(limit, rank, n)
 }
 
+// limitOf is how many requests at a time this worker may have in flight to a delivery's sink: all that the sink takes for
+// a lane, which has one owner.
+func (w *Worker) limitOf(d *delivery) int {
+	limit := d.entry.Subscription.Config.Concurrency
+	if d.tenure != nil {
+		return limit
+	}
+	return w.part(d.Subscription, limit)
+}
+
 // makeRoom lowers all gates to this worker's part of their limits.
 func (w *Worker) makeRoom() (over []string, ok bool) {
 	for id, g := range w.gates.each() {
 		entry, ok := w.registry.Lookup(id)
-		if !ok {
+		if !ok || entry.Subscription.Laned() { // a lane has one owner
 			continue
 		}
 		rank, n := w.fleet.rank(id)

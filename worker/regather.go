@@ -343,7 +343,7 @@ func (w *Worker) interrupted(ctx context.Context, d *delivery, from delivered) (
 		if !ok || m.state != events.StateDelivered {
 			continue
 		}
-		r, err := w.settled.history.Record(ctx, m.record)
+		r, err := w.settled.history.Record(ctx, m.record, id)
 		if err != nil {
 			return false, err
 		}

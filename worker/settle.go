@@ -68,7 +68,7 @@ func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v 
 			d.Uncounted++
 		}
 	}
-	d.Reason, d.NextAt = v.Reason, v.NextAt.UTC()
+	d.Reason, d.NextAt, d.state = v.Reason, v.NextAt.UTC(), state
 	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
 	if state.Ended() {
 		r.EndedAt = time.Now().UTC()
@@ -104,22 +104,29 @@ func (w *Worker) hold(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	for {
-		_, err := w.waits.Write(ctx, msg, stream.HeldName)
-		if errors.Is(err, stream.ErrExists) {
-			stays, lookErr := w.heldAlready(ctx, d)
-			if !stays && lookErr == nil {
-				continue // the subject is free now
-			}
-			err = lookErr
-		}
-		if err != nil {
-			return fmt.Errorf("hold %s: %w", d, err)
-		}
-		break
+	if err := w.park(ctx, d, msg); err != nil {
+		return fmt.Errorf("hold %s: %w", d, err)
 	}
 	w.backlogs.held(d.Subscription)
 	return w.markBacklog(ctx, d.Subscription)
+}
+
+// parkTries bounds how often one delivery is written into the held queue: one time more for each that lies there from
+// before, which is one, or two when another worker held it meanwhile.
+const parkTries = 10
+
+// park writes the delivery into the held queue, unless it lies there as it is now.
+func (w *Worker) park(ctx context.Context, d *delivery, msg *nats.Msg) error {
+	for range parkTries {
+		_, err := w.waits.Write(ctx, msg, stream.HeldName)
+		if !errors.Is(err, stream.ErrExists) {
+			return err
+		}
+		if stays, err := w.heldAlready(ctx, d); stays || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("written %d times, and each time its place in the held queue was taken by an older attempt of it, which was removed", parkTries)
 }
 
 // heldAlready reports whether what lies in the held queue is the delivery as it is now: held before by one who was killed.

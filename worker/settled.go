@@ -218,6 +218,9 @@ func (w *Worker) resumed(ctx context.Context, d *delivery, from delivered, first
 // newest returns the newest record of a delivery whose message came again. It was recorded shortly before its message was
 // acknowledged, never before that was stored.
 func (w *Worker) newest(ctx context.Context, d *delivery, from delivered) (mark, bool, error) {
+	if d.tenure != nil { // what its last owner settled, and did not let go of
+		return w.settled.lookup(ctx, d.ID, d.tenure.since, false)
+	}
 	if d.lane == w.held {
 		return w.settled.lookupHeld(ctx, d.ID, from)
 	}
@@ -226,7 +229,7 @@ func (w *Worker) newest(ctx context.Context, d *delivery, from delivered) (mark,
 
 // restore makes whole what the newest record m of a delivery says, as far as a kill left it undone.
 func (w *Worker) restore(ctx context.Context, d *delivery, m mark, from delivered) (done bool, err error) {
-	d.Attempts, d.Record = m.attempts, m.record
+	d.Attempts, d.Record, d.state = m.attempts, m.record, m.state
 	switch m.state {
 	case events.StateDelivered, events.StateCancelled, events.StateSkipped:
 		return true, nil
@@ -265,11 +268,11 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from d
 // restoreTimer sets the timer that the record at m asks for. The message that came again is older than the record: what
 // the attempt changed is in the record alone.
 func (w *Worker) restoreTimer(ctx context.Context, d *delivery, m mark) error {
-	r, err := w.settled.history.Record(ctx, m.record)
+	r, err := w.settled.history.Record(ctx, m.record, d.ID)
 	if err != nil {
 		return fmt.Errorf("read the record of %s: %w", d, err)
 	}
-	if r != nil && r.ID == d.ID {
+	if r != nil {
 		d.Delivery = r.Delivery
 		d.Record = m.record
 	}

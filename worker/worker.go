@@ -79,7 +79,9 @@ type Deps struct {
 	Waits    *stream.Writer    // of timers, held deliveries and dead letters: durable
 	History  *stream.History
 	Waitlist *stream.Waitlist
-	Tokens   *stream.Tokens // of token servers, shared by all workers
+	Tokens   *stream.Tokens      // of token servers, shared by all workers
+	Ticks    *stream.SourceTicks // when polls of status sources are through
+	Progress *stream.Progresses  // what was delivered for the keys of lifecycles
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
 }
@@ -98,12 +100,16 @@ type Worker struct {
 	waitlist *stream.Waitlist
 	tokens   *stream.Tokens
 
+	sourceTicks *stream.SourceTicks
+	progress    *stream.Progresses
+
 	first, due, held *lane
 	fleet            *fleet
 	gates            *gates // of the subscriptions' sinks
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
 	rooms            *gates // in the gatherer, for each subscription
 	gatherer         *gatherer
+	lanes            *lanes
 	pacers           *pacers
 	plans            *plans
 	keeper           *keeper
@@ -135,6 +141,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, nc: deps.Conn, js: deps.JS, log: log, registry: deps.Registry, egress: deps.Egress, sinks: deps.Sinks,
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
+		sourceTicks: deps.Ticks, progress: deps.Progress,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
 		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
 		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
@@ -149,6 +156,12 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
 	w.gatherer = newGatherer(func(b *batch) { w.sendBatch(w.sends, w.turns, b) })
+	w.lanes = newLanes(w, stream.NewLanes(deps.JS))
+	w.cancels.told = func(delivery string) {
+		if _, subscription, _, ok := events.ParseDeliveryID(delivery); ok {
+			w.lanes.heldFor(subscription, delivery)
+		}
+	}
 	w.metrics = newMetrics(deps.Metrics, w)
 	return w, nil
 }
@@ -200,6 +213,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
 	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
 	delivering.Go(func() error { return w.drainAll(inner) })
+	delivering.Go(func() error { return w.lanes.run(inner) })
 	delivering.Go(func() error { return w.gatherer.run(inner) })
 	delivering.Go(func() error { return w.keepHouse(inner) })
 	delivering.Go(func() error { return newAsker(w).run(inner) })

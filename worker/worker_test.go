@@ -106,6 +106,8 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	b.tb.Helper()
 	nc := connect(b.tb, b.broker)
 	js := must[jetstream.JetStream](b.tb)(jetstream.New(nc))
+	ticks := stream.NewSourceTicks(js, zerolog.Nop())
+	background(b.tb, "source ticks", ticks.Run)
 	records, waits := stream.NewWriter(nc, nil), stream.NewWriter(nc, b.broker.Sync)
 	background(b.tb, "records writer", records.Run)
 	background(b.tb, "waits writer", waits.Run)
@@ -115,7 +117,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	b.tb.Cleanup(out.Close)
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
-		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Ticks: ticks, Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
 	return background(b.tb, "worker", w.Run)
 }
@@ -157,7 +159,7 @@ func sink(tb testing.TB, answer http.HandlerFunc) (url string) {
 
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute) // a machine with much else to do
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

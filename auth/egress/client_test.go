@@ -21,7 +21,7 @@ import (
 )
 
 // patience is far above what anything here takes, so that only a hang reaches it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func kindOf(err error) egress.Kind {
 	if e, ok := errors.AsType[*egress.Error](err); ok {

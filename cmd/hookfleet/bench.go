@@ -73,6 +73,7 @@ func benchScenarios() []benchScenario {
 		{"bulk", "end to end, 100 and 500 events a request, with a bounded backlog", false, (*bench).endToEndBulk},
 		{"fanout", "end to end, each event to 100 subscriptions", false, (*bench).fanOut},
 		{"drain", "a backlog of 200,000, by a process that starts and by a worker that joins", true, (*bench).drain},
+		{"lanes", "a backlog of 10,000 keys in order beside a plain one, and what 1,000 idle lanes cost", true, (*bench).lanes},
 		{"gentle", "100 events a second: how long from accept to arrival", false, (*bench).gentle},
 		{"hanging", "300 events a second to ten sinks, without and with one that hangs 10 s", false, (*bench).hanging},
 		{"storm", "100,000 retries due at one instant", true, (*bench).storm},

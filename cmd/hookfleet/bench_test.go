@@ -269,10 +269,10 @@ func TestUsageIsRead(t *testing.T) {
 	if peak, rss := memoryOf(status, "VmHWM"), memoryOf(status, "VmRSS"); peak != 200<<20 || rss != 100<<20 {
 		t.Error("memory:", peak, rss)
 	}
-	if got := busyOf([]byte("cpu  100 20 30 1000 500 1 2 47 0 0\ncpu0 1\n")); got != 2*time.Second {
-		t.Error("machine:", got)
+	if busy, idle := timesOf([]byte("cpu  100 20 30 1000 500 1 2 47 0 0\ncpu0 1\n")); busy != 2*time.Second || idle != 15*time.Second {
+		t.Error("machine:", busy, idle)
 	}
-	if cpuOf("") != 0 || memoryOf("", "VmRSS") != 0 || busyOf(nil) != 0 {
+	if busy, idle := timesOf(nil); busy != 0 || idle != 0 || cpuOf("") != 0 || memoryOf("", "VmRSS") != 0 {
 		t.Error("nothing to read is not nothing used")
 	}
 }

@@ -16,16 +16,23 @@ const benchDigits = 10
 // because what comes out of the fleet is byte for byte what went in.
 const benchEventStart = `{"specversion":"1.0","id":"`
 
+// benchKeys is how many subjects the events are of, each as often as the others.
+const benchKeys = 10_000
+
+// benchKeyMark stands before the digits of an event's subject.
+const benchKeyMark = `"subject":"order-`
+
 // benchEvent is an event whose number can be set in place.
 type benchEvent struct {
 	text   []byte
 	digits []byte // within text
+	key    []byte // within text: what tells its subject from the others
 }
 
 // newBenchEvent makes an event of a run: eight characters that tell it from other runs.
 func newBenchEvent(run, typ string) *benchEvent {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `%s%s-%0*d","source":"/hookfleet/bench","type":"%s","subject":"order-4711",`+
+	fmt.Fprintf(&b, `%s%s-%0*d","source":"/hookfleet/bench","type":"%s","subject":"order-0000",`+
 		`"time":"2026-01-31T08:00:00Z","datacontenttype":"application/json",`+
 		`"data":{"orderId":"order-4711","status":"In Transit","note":"`, benchEventStart, run, benchDigits, 0, typ)
 	const end = `"}}`
@@ -36,13 +43,20 @@ func newBenchEvent(run, typ string) *benchEvent {
 
 func benchEventOf(text []byte, run string) *benchEvent {
 	at := len(benchEventStart) + len(run) + 1
-	return &benchEvent{text: text, digits: text[at : at+benchDigits]}
+	key := bytes.Index(text, []byte(benchKeyMark)) + len(benchKeyMark)
+	return &benchEvent{text: text, digits: text[at : at+benchDigits], key: text[key : key+len("0000")]}
 }
 
 // number sets the event's number.
 func (e *benchEvent) number(n int) {
-	for i := len(e.digits) - 1; i >= 0; i-- {
-		e.digits[i] = byte('0' + n%10)
+	write(e.digits, n)
+	write(e.key, n%benchKeys)
+}
+
+// write writes a number over all of digits.
+func write(digits []byte, n int) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = byte('0' + n%10)
 		n /= 10
 	}
 }

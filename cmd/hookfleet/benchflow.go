@@ -168,12 +168,14 @@ func (b *bench) endToEnd(ctx context.Context, f *benchFlow) (ratio float64, err 
 	if err := s.awaitCounts(ctx, func(c benchCounts) bool { return c.Taken >= expected }); err != nil {
 		return 0, err
 	}
+	until := before.since(s.mark(ctx))
 	waitFor(ctx, settleWait) // until the last are settled too
 	spent := before.since(s.mark(ctx))
 	got, err := s.results(ctx, ledger, f.fan)
 	if err != nil {
 		return 0, err
 	}
+	s.report.addHad(f.what, raw, until, got)
 	return s.report.addFlow(f, load, raw, got, spent, before), nil
 }
 
@@ -197,6 +199,15 @@ func (r *benchReport) addFlow(f *benchFlow, load *benchLoad, raw rawRate, got *b
 	r.addSurroundings(f.what, spent, before.at, load)
 	got.complain(r, f.what)
 	return rate / raw.rate
+}
+
+// addHad reports the ratio to raw POSTs by the CPU time that there was for ours: what they used, and what lay idle. On a
+// machine that others use too, or of which the hypervisor gives now more, now less, it says more than that by the clock.
+func (r *benchReport) addHad(what string, raw rawRate, spent benchMark, got *benchResults) {
+	ours := spent.fleet + spent.sink + spent.self
+	n := float64(got.arrived)
+	r.add(what+", to raw POST by CPU time to be had", raw.had/(micros(ours+spent.idle)/n), "ratio", noGoal)
+	r.add(what+", idle", spent.idle.Seconds()/(ours+spent.idle).Seconds(), "of the CPU time to be had", noGoal)
 }
 
 // addOthers reports how much of the machine none of ours used.

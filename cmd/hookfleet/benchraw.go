@@ -41,8 +41,8 @@ func (b *bench) rawLimits(ctx context.Context) error {
 	return nil
 }
 
-// rawRate is what a raw loop did: requests a second, and CPU microseconds a request.
-type rawRate struct{ rate, client, sink float64 }
+// rawRate is what a raw loop did: requests a second, CPU microseconds a request, and those with what lay idle meanwhile.
+type rawRate struct{ rate, client, sink, had float64 }
 
 // rawPost posts events to the sink as fast as net/http lets one.
 func (b *bench) rawPost(ctx context.Context, conns int) (rawRate, error) {
@@ -54,15 +54,19 @@ func (b *bench) rawPost(ctx context.Context, conns int) (rawRate, error) {
 		url: b.sink.hook(0), conns: conns, run: s.run, types: []string{"raw"}, limit: b.scale.events, lasting: b.scale.raw, signed: true,
 	}
 	sink, self := usageOf(b.sink.pid()).cpu, selfCPU()
+	_, idle := machineTimes()
 	ledger, err := load.send(ctx)
 	if err != nil {
 		return rawRate{}, fmt.Errorf("raw POST loop: %w", err)
 	}
+	_, idleThen := machineTimes()
 	n := float64(ledger.accepted())
-	return rawRate{
+	r := rawRate{
 		rate:   n / load.ended.Sub(load.started).Seconds(),
 		client: micros(selfCPU()-self) / n, sink: micros(usageOf(b.sink.pid()).cpu-sink) / n,
-	}, nil
+	}
+	r.had = r.client + r.sink + micros(idleThen-idle)/n
+	return r, nil
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -101,6 +101,7 @@ func (s *benchStage) complain(f *benchFleet) {
 type benchSubscription struct {
 	Concurrency int
 	Retry       map[string]any
+	Ordered     bool // by subject
 }
 
 // typ is the type of the events for hook k.
@@ -120,6 +121,9 @@ func (s *benchStage) subscribe(ctx context.Context, n int, same bool, want bench
 		}
 		if want.Retry != nil {
 			config["retry"] = want.Retry
+		}
+		if want.Ordered {
+			config["ordering"] = map[string]any{"key": "subject"}
 		}
 		id := "bench-" + s.run + "-" + strconv.Itoa(k)
 		body, err := json.Marshal(map[string]any{
@@ -171,13 +175,15 @@ func (s *benchStage) awaitCounts(ctx context.Context, enough func(benchCounts) b
 type benchMark struct {
 	at                         time.Time
 	fleet, sink, self, machine time.Duration // CPU
+	idle                       time.Duration // that nobody used
 	peak, rss                  float64       // bytes, of the fleet; NaN = cannot be seen
 	allocated                  float64       // bytes, of the fleet; NaN = cannot be seen
 }
 
 // mark looks at all processes.
 func (s *benchStage) mark(ctx context.Context, more ...*benchFleet) benchMark {
-	m := benchMark{at: time.Now(), sink: usageOf(s.sink.pid()).cpu, self: selfCPU(), machine: machineBusy(), allocated: math.NaN()}
+	m := benchMark{at: time.Now(), sink: usageOf(s.sink.pid()).cpu, self: selfCPU(), allocated: math.NaN()}
+	m.machine, m.idle = machineTimes()
 	metrics := s.metrics(ctx)
 	if v, ok := metrics["go_memstats_alloc_bytes_total"]; ok {
 		m.allocated = v
@@ -199,7 +205,7 @@ func (s *benchStage) mark(ctx context.Context, more ...*benchFleet) benchMark {
 // since is what was used from the mark to now.
 func (m benchMark) since(now benchMark) benchMark {
 	return benchMark{
-		at: now.at, fleet: now.fleet - m.fleet, sink: now.sink - m.sink, self: now.self - m.self, machine: now.machine - m.machine,
+		at: now.at, fleet: now.fleet - m.fleet, sink: now.sink - m.sink, self: now.self - m.self, machine: now.machine - m.machine, idle: now.idle - m.idle,
 		peak: now.peak, rss: now.rss, allocated: now.allocated - m.allocated,
 	}
 }

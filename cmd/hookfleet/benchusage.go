@@ -74,27 +74,29 @@ func memoryOf(status, name string) int64 {
 	return 0
 }
 
-// machineBusy is the CPU time that all processes of the machine have used, what the hypervisor took from us included.
-func machineBusy() time.Duration {
+// machineTimes are the CPU times of all processes of the machine, what the hypervisor took from us included, and what
+// nobody wanted.
+func machineTimes() (busy, idle time.Duration) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return busyOf(b)
+	return timesOf(b)
 }
 
-// busyOf reads the first line of /proc/stat: user nice system idle iowait irq softirq steal, then guests, which user has.
-func busyOf(stat []byte) time.Duration {
+// timesOf reads the first line of /proc/stat: user nice system idle iowait irq softirq steal, then guests, which user has.
+func timesOf(stat []byte) (busy, idle time.Duration) {
 	line, _, _ := bytes.Cut(stat, []byte("\n"))
 	fields := strings.Fields(string(line))
 	if len(fields) < 9 || fields[0] != "cpu" {
-		return 0
+		return 0, 0
 	}
-	var sum time.Duration
 	for i, f := range fields[1:9] {
-		if i != 3 && i != 4 { // idle, iowait
-			sum += ticks(f)
+		if i == 3 || i == 4 { // idle, iowait
+			idle += ticks(f)
+		} else {
+			busy += ticks(f)
 		}
 	}
-	return sum
+	return busy, idle
 }

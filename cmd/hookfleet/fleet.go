@@ -27,6 +27,7 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
 	"github.com/hookfleet/hookfleet/producer"
 	"github.com/hookfleet/hookfleet/scheduler"
+	"github.com/hookfleet/hookfleet/scheduler/poll"
 	"github.com/hookfleet/hookfleet/worker"
 )
 
@@ -60,7 +61,8 @@ type fleet struct {
 	registry *registry.Registry
 	storage  *stream.Storage
 	egress   *egress.Client
-	admin    *stream.Writer // what API and scheduler write, durably
+	admin    *stream.Writer   // what API and scheduler write, durably
+	ingest   *producer.Ingest // of the roles that take events
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -70,7 +72,7 @@ func (f *fleet) start(ctx context.Context) error {
 	f.metrics = prometheus.NewRegistry()
 	f.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startScheduler, f.startAPI, f.startDemo, f.awaitWorker,
+		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startIngest, f.startScheduler, f.startAPI, f.startDemo, f.awaitWorker,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -287,6 +289,8 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		return fmt.Errorf("jetstream: %w", err)
 	}
 	records, waits := stream.NewWriter(f.back, nil), stream.NewWriter(f.back, f.syncer())
+	ticks := stream.NewSourceTicks(f.js, f.log)
+	f.support.run("source ticks", ticks.Run)
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
@@ -294,7 +298,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
-		Metrics: f.metrics, Log: f.log,
+		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
 	}, cfg)
 	if err != nil {
 		return err
@@ -339,6 +343,44 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 		return err
 	}
 	f.roles.run("scheduler", s.Run)
+	return f.startPoller()
+}
+
+// startPoller starts what polls status sources.
+func (f *fleet) startPoller() error {
+	p, err := poll.New(poll.Deps{
+		JS: f.js, Registry: f.registry, Writer: f.admin, Egress: f.egress, Tokens: stream.NewTokens(f.js, f.secrets.Vault),
+		Publish: f.publish, Metrics: f.metrics, Log: f.log,
+	}, poll.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	f.roles.run("sources", p.Run)
+	return nil
+}
+
+// publish stores an event as a producer's. The same id with another time is the same event, found once more.
+func (f *fleet) publish(ctx context.Context, e *events.Event) error {
+	_, err := f.ingest.Accept(ctx, []*events.Event{e})
+	if errors.Is(err, producer.ErrReuse) {
+		return nil
+	}
+	return err
+}
+
+// startIngest starts what events are taken by.
+func (f *fleet) startIngest(context.Context) error {
+	if !f.cfg.Has(config.RoleAPI) && !f.cfg.Has(config.RoleScheduler) {
+		return nil
+	}
+	writer := stream.NewWriter(f.front, f.syncer())
+	if f.broker == nil && f.cfg.NATS.Replicas > 1 {
+		writer = stream.NewClusterWriter(f.front, stream.Events)
+	}
+	f.support.run("ingest writer", writer.Run)
+	f.ingest = producer.NewIngest(producer.IngestDeps{
+		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
+	})
 	return nil
 }
 
@@ -371,15 +413,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	if !f.cfg.Has(config.RoleAPI) {
 		return f.startStatus(ctx)
 	}
-	writer := stream.NewWriter(f.front, f.syncer())
-	if f.broker == nil && f.cfg.NATS.Replicas > 1 {
-		writer = stream.NewClusterWriter(f.front, stream.Events)
-	}
-	f.support.run("ingest writer", writer.Run)
-	ingest := producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
-	})
-	handler := &producer.Handler{Ingest: ingest}
+	handler := &producer.Handler{Ingest: f.ingest}
 	cfg := api.DefaultConfig()
 	cfg.Listen, cfg.Version, cfg.NoStatuses = f.cfg.API.Listen, version(), f.cfg.Statuses.Retention == 0
 	f.api, err = api.New(api.Deps{
@@ -391,7 +425,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 		return err
 	}
 	handler.MayPublish, handler.Fail = f.api.MayPublish, f.api.Fail
-	responder := producer.NewResponder(f.front, ingest, f.log)
+	responder := producer.NewResponder(f.front, f.ingest, f.log)
 	f.roles.run("nats ingest", responder.Run)
 	f.roles.run("api", f.api.Run)
 	for _, listening := range []<-chan struct{}{responder.Listening(), f.api.Listening()} {

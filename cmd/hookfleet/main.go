@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules name time zones, and the machine or image may have none
 
 	"github.com/spf13/cobra"
 )

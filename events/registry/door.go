@@ -41,6 +41,16 @@ func (e *Entry) Door(h *Health, now time.Time) (Door, events.Reason) {
 	}
 }
 
+// Reopens is when a door that is shut opens by itself: the sink is held for a time. Zero when it is not shut, or something
+// else must happen first.
+func (e *Entry) Reopens(h *Health, now time.Time) time.Time {
+	door, reason := e.Door(h, now)
+	if door != Shut || h.State != SinkHeld || reason != h.Reason || e.Locked != nil || e.Subscription.SinkCredential.Expired(now) {
+		return time.Time{}
+	}
+	return h.Until
+}
+
 // GivesUp reports whether what comes to the sink is given up: failures have paused the subscription, which wants that.
 func (e *Entry) GivesUp(h *Health) bool {
 	p := e.Subscription.Config.Pause

@@ -35,6 +35,7 @@ type rule struct {
 	filters     *filter.Set          // nil when there is no expression in them
 	from, until uint64
 	gone        bool
+	laned       bool    // its events are taken by the subscription's lane, not by dispatch
 	first       place   // nearly all rules have one place
 	more        []place // the others
 }
@@ -140,14 +141,15 @@ func (x *index) removePlace(tenant *shapes, p *place) {
 type search struct {
 	event    *events.Event
 	sequence uint64
+	lanes    bool // laned rules count too
 	found    []Match
 	open     []*rule // those whose filters are still to be evaluated, which may take long
 }
 
 // find appends to dst the rules that hold for e at sequence, as far as that can be told at once. What is returned needs
 // the lock no more.
-func (x *index) find(e *events.Event, sequence uint64, dst []Match) search {
-	s := search{event: e, sequence: sequence, found: dst}
+func (x *index) find(e *events.Event, sequence uint64, lanes bool, dst []Match) search {
+	s := search{event: e, sequence: sequence, lanes: lanes, found: dst}
 	tenant := x.tenants[e.Tenant()]
 	if tenant == nil {
 		return s
@@ -191,7 +193,7 @@ func (x *index) findKey(key uint64, s *search) {
 	for p := x.places[key]; p != nil; p = p.next {
 		r := p.rule
 		switch {
-		case s.sequence <= r.from || s.sequence > r.until || !r.criteria.Takes(s.event):
+		case s.sequence <= r.from || s.sequence > r.until || r.laned && !s.lanes || !r.criteria.Takes(s.event):
 		case r.filters != nil:
 			s.open = append(s.open, r)
 		case events.JudgeAll(r.criteria.Filters, s.event, nil) == events.True:

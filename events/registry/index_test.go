@@ -212,7 +212,7 @@ func mark(gone bool) string {
 }
 
 func matching(x *index, e *events.Event, sequence uint64, dst []Match) []Match {
-	s := x.find(e, sequence, dst)
+	s := x.find(e, sequence, true, dst)
 	return s.matches(false, zerolog.Nop())
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // markerAge is how long the marker of a deleted key stays. Every watch has long seen it by then, and one that was cut
@@ -28,13 +30,15 @@ func (r *Registry) Prune(ctx context.Context, floor uint64) error {
 		}
 		if old != nil {
 			rec.ETag = old.Revision
+		} else if err := stream.ForgetProgress(ctx, r.js, id); err != nil {
+			return err
 		}
 		// Somebody else's change goes first, the next Prune finds what it leaves.
 		if _, err := r.store(ctx, id, &rec, revision); err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 			return err
 		}
 	}
-	return errors.Join(r.pruneHealth(ctx), r.pruneMarkers(ctx, r.subscriptions), r.pruneMarkers(ctx, r.sinks))
+	return errors.Join(r.pruneHealth(ctx), r.pruneMarkers(ctx, r.subscriptions), r.pruneMarkers(ctx, r.sinks), r.pruneMarkers(ctx, r.sourceBucket))
 }
 
 func (r *Registry) prunable(floor uint64) (ids []string) {

@@ -1,7 +1,13 @@
 package registry
 
 import (
+	"iter"
+	"slices"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 func TestPrune(t *testing.T) {
@@ -73,4 +79,66 @@ func TestPruneRemovesOldMarkers(t *testing.T) {
 		t.Error(err)
 	}
 	put(t, other, toType(t, "a", "order"))
+}
+
+// What was delivered to a subscription that is deleted does not count for a namesake, also when it is noted late.
+func TestLifecycleEndsWithTheSubscription(t *testing.T) {
+	t.Parallel()
+	js := fleet(t)
+	r := start(t, js)
+	bucket, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: stream.BucketLifecycle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	note := func() {
+		for _, id := range []string{"a", "a-b"} {
+			if _, err := js.Publish(t.Context(), stream.ProgressSubject(id, "order-1"), []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(when string, n int) {
+		t.Helper()
+		lister, err := bucket.ListKeys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys := slices.Collect(channel(lister.Keys())); len(keys) != n {
+			t.Errorf("%s: %v", when, keys)
+		}
+	}
+	put(t, r, toType(t, "a", "order"))
+	put(t, r, toType(t, "a-b", "order"))
+	note()
+	accept(t, js)
+	want("before", 2)
+	if err := r.Delete(t.Context(), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	want("deleted", 1)
+	note()
+	put(t, r, toType(t, "a", "order"))
+	want("made again", 1)
+	note()
+	put(t, r, toType(t, "a", "refund"))
+	want("changed", 2)
+	last := accept(t, js)
+	if err := r.Delete(t.Context(), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	note()
+	if err := r.Prune(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	want("pruned", 1)
+}
+
+func channel[T any](c <-chan T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for v := range c {
+			if !yield(v) {
+				return
+			}
+		}
+	}
 }

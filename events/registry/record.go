@@ -42,6 +42,7 @@ type version struct {
 	From    uint64          `json:"from"`
 	Until   uint64          `json:"until"`
 	Gone    bool            `json:"gone,omitempty"` // of a subscription that was deleted
+	Laned   bool            `json:"laned,omitempty"`
 	Tenant  string          `json:"tenant"`
 	Source  string          `json:"source,omitempty"`
 	Types   []string        `json:"types,omitempty"`
@@ -134,6 +135,7 @@ func (rec *record) close(sequence uint64) {
 	}
 	rec.Past = append(rec.Past, version{
 		From: rec.From, Until: sequence, Tenant: s.Tenant, Source: s.Source, Types: s.Types, Filters: s.Filters,
+		Laned: s.Laned(),
 	})
 }
 
@@ -168,9 +170,9 @@ func (rec *record) text(sealer events.Sealer) ([]byte, error) {
 	return text, nil
 }
 
-// sameMatch reports whether both match the same events.
+// sameMatch reports whether both match the same events, and by the same way: from dispatch, or in a lane.
 func sameMatch(a, b *events.Subscription) bool {
-	return a.Tenant == b.Tenant && a.Source == b.Source && slices.Equal(a.Types, b.Types) &&
+	return a.Laned() == b.Laned() && a.Tenant == b.Tenant && a.Source == b.Source && slices.Equal(a.Types, b.Types) &&
 		slices.EqualFunc(a.Filters, b.Filters, sameFilter)
 }
 
@@ -186,7 +188,7 @@ func sameFilter(a, b events.Filter) bool {
 // link makes the item's rules, for the index.
 func (it *item) link() {
 	if it.live() {
-		it.now = rule{item: it, criteria: it.Subscription, from: it.From, until: math.MaxUint64}
+		it.now = rule{item: it, criteria: it.Subscription, from: it.From, until: math.MaxUint64, laned: it.Subscription.Laned()}
 	}
 	if it.history == nil {
 		return
@@ -194,7 +196,7 @@ func (it *item) link() {
 	it.history.rules = nil
 	for i := range it.history.past {
 		v := &it.history.past[i]
-		r := &rule{item: it, criteria: v.criteria(), from: v.From, until: v.Until, gone: v.Gone}
+		r := &rule{item: it, criteria: v.criteria(), from: v.From, until: v.Until, gone: v.Gone, laned: v.Laned}
 		it.history.rules = append(it.history.rules, r)
 	}
 }

@@ -34,7 +34,7 @@ type Registry struct {
 
 	opener events.Opener // the watch's
 
-	mu     sync.RWMutex // of the next seven, which only the watch changes
+	mu     sync.RWMutex // of the next eight, which only the watch changes
 	items  map[string]*item
 	index  index
 	order  order
@@ -42,10 +42,16 @@ type Registry struct {
 	broken map[string]fault
 	stale  map[string]struct{} // ids whose secrets are not stored with the present key: what Reseal looks at
 	locked map[string]*events.LockedError
+	lanes  map[string]struct{} // ids that have a version with a lane
 
 	healthMu   sync.RWMutex // of the next two
 	health     map[string]storedHealth
 	backlogged map[string]struct{}
+
+	sourceMu      sync.RWMutex
+	sources       map[string]*SourceEntry
+	sourceBucket  *bucket
+	sourceChanges changes
 
 	subscriptions, sinks *bucket
 	loaded               chan struct{}
@@ -96,28 +102,32 @@ func New(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Registry, err
 		js: js, nc: js.Conn(), cfg: cfg, log: log,
 		items: make(map[string]*item), index: newIndex(), aged: make(map[string]struct{}),
 		broken: make(map[string]fault), stale: make(map[string]struct{}), locked: make(map[string]*events.LockedError),
-		opener: events.Opener{Sealer: cfg.Secrets},
+		lanes: make(map[string]struct{}), opener: events.Opener{Sealer: cfg.Secrets},
 		health: make(map[string]storedHealth), backlogged: make(map[string]struct{}),
-		loaded: make(chan struct{}),
+		sources: make(map[string]*SourceEntry),
+		loaded:  make(chan struct{}),
 	}
+	r.sourceBucket = newBucket(stream.BucketSources, sourceTable{r})
 	r.subscriptions = newBucket(stream.BucketSubscriptions, subscriptionTable{r})
 	r.sinks = newBucket(stream.BucketSinks, healthTable{r})
 	r.fresh.turn = make(chan struct{}, 1)
 	return r, nil
 }
 
-// Run watches both buckets until ctx ends. It takes up a lost watch by itself.
+// Run watches its buckets until ctx ends. It takes up a lost watch by itself.
 func (r *Registry) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.follow(ctx, r.subscriptions) })
 	wg.Go(func() { r.follow(ctx, r.sinks) })
+	wg.Go(func() { r.follow(ctx, r.sourceBucket) })
 	wg.Go(func() {
-		if r.subscriptions.wait(ctx) == nil && r.sinks.wait(ctx) == nil {
+		if r.subscriptions.wait(ctx) == nil && r.sinks.wait(ctx) == nil && r.sourceBucket.wait(ctx) == nil {
 			close(r.loaded)
 		}
 	})
 	wg.Wait()
 	r.changes.end()
+	r.sourceChanges.end()
 	return nil
 }
 
@@ -134,14 +144,14 @@ func (r *Registry) Lookup(id string) (*Entry, bool) {
 	return nil, false
 }
 
-// Match appends to dst the subscriptions that the event e, stored at sequence, goes to: those whose version of that
-// sequence holds for it, each once, in no particular order. It is as new as the last Fresh. A filter that fails counts as
-// false, and in the metrics.
+// Match appends to dst the subscriptions that the event e, stored at sequence, goes to from dispatch: those whose version of
+// that sequence holds for it and is not a lane's, each once, in no particular order. It is as new as the last Fresh. A
+// filter that fails counts as false, and in the metrics.
 func (r *Registry) Match(e *events.Event, sequence uint64, dst []Match) []Match {
 	return r.match(e, sequence, dst, false)
 }
 
-// Matched is Match for who looks an event up that was matched before: nothing is counted again.
+// Matched is Match for who looks an event up that was matched before, lanes included: nothing is counted again.
 func (r *Registry) Matched(e *events.Event, sequence uint64, dst []Match) []Match {
 	return r.match(e, sequence, dst, true)
 }
@@ -151,7 +161,7 @@ func (r *Registry) match(e *events.Event, sequence uint64, dst []Match, quiet bo
 		return dst // the subscription that is tested has its delivery already
 	}
 	r.mu.RLock()
-	s := r.index.find(e, sequence, dst)
+	s := r.index.find(e, sequence, quiet, dst)
 	r.mu.RUnlock()
 	return s.matches(quiet, r.log)
 }

@@ -31,7 +31,7 @@ func fleet(t testing.TB) jetstream.JetStream {
 func topology(t testing.TB, js jetstream.JetStream) {
 	t.Helper()
 	ctx := t.Context()
-	for _, name := range []string{stream.BucketSubscriptions, stream.BucketSinks} {
+	for _, name := range []string{stream.BucketSubscriptions, stream.BucketSinks, stream.BucketSources} {
 		cfg := jetstream.KeyValueConfig{Bucket: name, History: 1, Storage: jetstream.FileStorage}
 		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
 			t.Fatal(err)

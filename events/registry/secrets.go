@@ -19,14 +19,14 @@ import (
 const (
 	// resealers is how many records are stored at a time: they share the syncs of the broker.
 	resealers = 64
-	// maxNamed bounds the subscriptions that a message names.
+	// maxNamed bounds the subscriptions, and the keys and sources, that a message names.
 	maxNamed = 5
 )
 
 // Resealed says how far Reseal has come.
 type Resealed struct {
 	Key    string // names the first key; "" without keys
-	Done   int    // subscriptions whose secrets were stored with the present key by this call
+	Done   int    // subscriptions and sources whose secrets were stored with the present key by this call
 	Left   int    // those that are left for the next
 	Locked int    // those whose secrets do not open, and stay as they are
 }
@@ -60,19 +60,49 @@ func (r *Registry) Reseal(ctx context.Context, limit int) (Resealed, error) {
 	if err := g.Wait(); err != nil {
 		return Resealed{}, err
 	}
-	left, locked := r.unsealed()
-	if len(left) == 0 && locked == 0 {
+	n, err := r.resealSources(ctx, limit-min(limit, len(ids)))
+	if err != nil {
+		return Resealed{}, err
+	}
+	done += n
+	left, locked := r.allUnsealed()
+	if left == 0 && locked == 0 {
 		if err := r.storeMark(ctx); err != nil {
 			return Resealed{}, err
 		}
 	}
-	return Resealed{Key: r.cfg.Secrets.KeyID(), Done: done, Left: len(left), Locked: locked}, nil
+	return Resealed{Key: r.cfg.Secrets.KeyID(), Done: done, Left: left, Locked: locked}, nil
 }
 
-// Unsealed is how many subscriptions Reseal has something to do for.
+// resealSources is Reseal for at most limit sources.
+func (r *Registry) resealSources(ctx context.Context, limit int) (done int, err error) {
+	if err := r.FreshSources(ctx); err != nil {
+		return 0, err
+	}
+	stale, _ := r.unsealedSources()
+	for _, e := range stale[:min(limit, len(stale))] {
+		stored, err := r.resealSource(ctx, e)
+		if err != nil {
+			return done, err
+		}
+		if stored {
+			done++
+		}
+	}
+	return done, nil
+}
+
+// allUnsealed counts the subscriptions and sources that are to be stored anew, and those that cannot be.
+func (r *Registry) allUnsealed() (left, locked int) {
+	ids, lockedSubscriptions := r.unsealed()
+	stale, lockedSources := r.unsealedSources()
+	return len(ids) + len(stale), lockedSubscriptions + lockedSources
+}
+
+// Unsealed is how many subscriptions and sources Reseal has something to do for.
 func (r *Registry) Unsealed() int {
-	ids, _ := r.unsealed()
-	return len(ids)
+	left, _ := r.allUnsealed()
+	return left
 }
 
 // unsealed returns the subscriptions to be stored anew, and how many cannot be.
@@ -114,7 +144,15 @@ func (r *Registry) MissingKeys() string {
 	for _, key := range slices.Sorted(maps.Keys(missing)) {
 		all = append(all, fmt.Sprintf("key %s is missing, with which secrets of %s are encrypted", key, named(missing[key])))
 	}
-	return strings.Join(all, "; ")
+	for _, e := range r.Sources() {
+		if e.Locked == nil {
+			continue
+		}
+		if m, ok := errors.AsType[*vault.MissingKeyError](e.Locked); ok {
+			all = append(all, fmt.Sprintf("key %s is missing, with which secrets of source %s are encrypted", m.ID, e.Source.ID))
+		}
+	}
+	return strings.Join(all[:min(len(all), maxNamed)], "; ")
 }
 
 // named counts subscriptions and names the first.

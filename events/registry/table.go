@@ -67,6 +67,7 @@ func (t subscriptionTable) replace(id string, it *item) {
 	delete(t.broken, id)
 	delete(t.stale, id)
 	delete(t.locked, id)
+	delete(t.lanes, id)
 	if it == nil {
 		return
 	}
@@ -77,6 +78,9 @@ func (t subscriptionTable) replace(id string, it *item) {
 		t.locked[it.id] = it.Locked
 	}
 	t.index.add(it)
+	if it.laned() {
+		t.lanes[it.id] = struct{}{}
+	}
 	t.items[it.id] = it
 	t.order.add(it)
 	if !it.live() || it.history != nil {

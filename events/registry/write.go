@@ -80,7 +80,7 @@ func (r *Registry) Delete(ctx context.Context, id string, ifMatch uint64) error 
 	if err != nil {
 		return err
 	}
-	return r.resetHealth(ctx, id)
+	return errors.Join(r.resetHealth(ctx, id), stream.ForgetProgress(ctx, r.js, id))
 }
 
 // SetPaused pauses or resumes a subscription.
@@ -125,6 +125,12 @@ func (r *Registry) place(ctx context.Context, rec *record, s *events.Subscriptio
 		rec.From = sequence
 	}
 	if before == nil {
+		// A delivery that was under way when a namesake was deleted may have been noted after that.
+		if len(rec.Past) > 0 {
+			if err := stream.ForgetProgress(ctx, r.js, s.ID); err != nil {
+				return false, err
+			}
+		}
 		rec.Since, rec.CreatedAt, rec.Deleted = rec.From, now, false
 	}
 	rec.subscription, rec.UpdatedAt = s, now

@@ -106,10 +106,12 @@ func (b *Backlog) leaveOutRecorded(ctx context.Context, subscription string, sin
 		s.filter = HistorySubjects(subscription)
 	}
 	return b.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-		id := recordID(msg.Data)
-		if of, ok := taken[id]; ok {
-			delete(taken, id)
-			counts[of]--
+		for r := range recordsOf(msg.Data) {
+			id := recordID(r)
+			if of, ok := taken[id]; ok {
+				delete(taken, id)
+				counts[of]--
+			}
 		}
 		return len(taken) > 0
 	})

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strconv"
@@ -15,8 +16,10 @@ import (
 const (
 	// firstWindow gives most pages of 100 in one read.
 	firstWindow = 256
-	// maxWindow bounds what is in memory: 8,192 records of 700 bytes are 6 MB.
-	maxWindow = 8192
+	// maxWindow bounds what is in memory: 8,192 messages of 700 bytes are 6 MB. Where messages are longer, because they hold
+	// more records, windows grow to maxWindowBytes only; one that was just grown may have 16 times that.
+	maxWindow      = 8192
+	maxWindowBytes = 6 << 20
 	// windowGrowth: a page that is not full after a few windows needs far more of them.
 	windowGrowth = 4
 	// sparseFrom is the least window that tells what is rare.
@@ -81,12 +84,15 @@ func (w *backward) walk(ctx context.Context, first, before uint64) (uint64, erro
 				return h.sequence, nil
 			}
 		}
-		span := before - from
+		span, weight := before-from, uint64(1)
+		for _, h := range hits {
+			weight += uint64(len(h.msg.Data))
+		}
 		w.sparse = w.filter != "" && (w.sparse || span >= sparseFrom) && uint64(len(hits))*sparseBelow < span
 		if before = from; w.sparse {
 			size = min(max(span*sparseHits/2/uint64(max(len(hits), 1)), maxWindow), sparseWindow)
 		} else {
-			size = min(size*windowGrowth, maxWindow)
+			size = min(size*windowGrowth, maxWindow, max(firstWindow, maxWindowBytes*span/weight))
 		}
 	}
 	return before, nil
@@ -99,6 +105,9 @@ func (w *backward) window(ctx context.Context, from *uint64, before uint64) ([]h
 		if ok || err != nil {
 			return hits, err
 		}
+	}
+	if w.sparse {
+		*from = max(*from, before-min(before, sparseFrom)) // of whatever size they are
 	}
 	*from = max(*from, before-min(before, maxWindow))
 	return w.readAll(ctx, *from, before)
@@ -115,6 +124,7 @@ func (w *backward) readAll(ctx context.Context, from, before uint64) ([]hit, err
 	var hits []hit
 	s := scan{stream: w.stream, from: from, to: before - 1, headersOnly: w.headersOnly}
 	err := w.reader.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
+		w.read += uint64(bytes.Count(msg.Data, newline))
 		if w.matches == nil || w.matches(msg.Subject) {
 			hits = append(hits, hit{sequence, msg})
 		}
@@ -148,7 +158,7 @@ func (w *backward) search(ctx context.Context, from, before uint64) (hits []hit,
 // The kinds of cursors.
 const (
 	cursorDead    = 'd' // a sequence in DEAD
-	cursorRecords = 'r' // a sequence in ATTEMPTS
+	cursorRecords = 'r' // a sequence in ATTEMPTS and records of its message: sequence × maxBundle + records, fewer than that
 	cursorSparse  = 's' // the same, in a walk for what is rare
 	cursorPending = 'p' // a sequence in EVENTS
 	cursorWaiting = 'w' // a delivery's id

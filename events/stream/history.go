@@ -116,10 +116,14 @@ func (h *History) chain(ctx context.Context, id string, newest uint64) ([]*event
 		if err != nil {
 			return nil, err
 		}
-		if m == nil || recordID(m.Data) != id {
+		if m == nil {
 			break
 		}
-		r, err := ParseRecord(m.Data)
+		text := recordOf(m.Data, id)
+		if text == nil {
+			break
+		}
+		r, err := ParseRecord(text)
 		if err != nil {
 			return nil, err
 		}
@@ -178,20 +182,23 @@ type followed struct {
 	err     error
 }
 
-// take takes one record, and says whether to go on. met tells whether it was of one of the deliveries.
+// take takes one message, and says whether to go on. met tells whether it was about one of the deliveries.
 func (f *followed) take(data []byte) (met, more bool) {
-	if !f.ids[recordID(data)] {
-		return false, true
+	for text := range recordsOf(data) {
+		if !f.ids[recordID(text)] {
+			continue
+		}
+		met = true
+		r, err := ParseRecord(text)
+		if err != nil {
+			f.err = err
+			return true, false
+		}
+		if f.records = append(f.records, r); r.State.Ended() {
+			f.open--
+		}
 	}
-	r, err := ParseRecord(data)
-	if err != nil {
-		f.err = err
-		return true, false
-	}
-	if f.records = append(f.records, r); r.State.Ended() {
-		f.open--
-	}
-	return true, f.open > 0
+	return met, f.open > 0
 }
 
 // follow reads subject from a sequence on and returns the records of the deliveries in ids, until all of those have
@@ -282,15 +289,15 @@ func (h *History) Ends(ctx context.Context, deliveries []*events.Delivery) (map[
 // any more.
 func (h *History) LastAttempt(ctx context.Context, d *events.Delivery) (*events.Attempt, error) {
 	for at := d.Record; at != 0 && d.Attempts > 0; {
-		r, err := h.Record(ctx, at)
+		r, err := h.Record(ctx, at, d.ID)
 		if err != nil {
 			return nil, fmt.Errorf("last attempt of delivery %s: %w", d.ID, err)
 		}
-		if r == nil || r.ID != d.ID || r.Attempt != nil || r.Record >= at {
-			if r != nil && r.ID == d.ID {
-				return r.Attempt, nil
-			}
+		if r == nil || r.Attempt == nil && r.Record >= at {
 			return nil, nil
+		}
+		if r.Attempt != nil {
+			return r.Attempt, nil
 		}
 		at = r.Record
 	}

@@ -116,7 +116,7 @@ func (l *listing) recordPage(ctx context.Context) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
-	before, sparse, err := l.recordsBefore(ctx, state)
+	before, left, sparse, err := l.recordsBefore(ctx, state)
 	if err != nil {
 		return "", err
 	}
@@ -124,15 +124,20 @@ func (l *listing) recordPage(ctx context.Context) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
-	r := &records{listing: l, open: map[string]newestRecord{}, start: before, top: before > state.Last}
+	r := &records{listing: l, open: map[string]newestRecord{}, start: before, top: before > state.Last, left: left}
 	walk := backward{reader: l.reader, stream: Attempts, visit: r.visit, sparse: sparse}
 	if l.Subscription != "" {
 		walk.filter = HistorySubjects(l.Subscription)
 		prefix := strings.TrimSuffix(walk.filter, "*")
 		walk.matches = func(subject string) bool { return strings.HasPrefix(subject, prefix) }
 	}
-	for before > first && !l.full() && r.resolved < maxResolved && !walk.spent() {
-		if before, err = walk.walk(ctx, first, before); err != nil {
+	for (before > first || r.left > 0) && !l.full() && r.resolved < maxResolved && !walk.spent() {
+		if r.left > 0 {
+			err = r.visitRest(ctx, before)
+		} else {
+			before, err = walk.walk(ctx, first, before)
+		}
+		if err != nil {
 			return "", err
 		}
 		if err := r.settle(ctx); err != nil {
@@ -140,31 +145,35 @@ func (l *listing) recordPage(ctx context.Context) (next string, err error) {
 		}
 	}
 	switch {
-	case before <= first:
+	case before <= first && r.left == 0:
 		return "", nil
 	case walk.sparse:
-		return formatCursor(cursorSparse, before), nil
+		return formatCursor(cursorSparse, before*maxBundle+uint64(r.left)), nil
 	default:
-		return formatCursor(cursorRecords, before), nil
+		return formatCursor(cursorRecords, before*maxBundle+uint64(r.left)), nil
 	}
 }
 
-// recordsBefore is the sequence before which the page begins, and whether what it looks for was rare there.
-func (l *listing) recordsBefore(ctx context.Context, state streamState) (before uint64, sparse bool, err error) {
+// recordsBefore is the sequence before which the page begins, how many records of the message there are left, and
+// whether what it looks for was rare there.
+func (l *listing) recordsBefore(ctx context.Context, state streamState) (before uint64, left int, sparse bool, err error) {
 	if l.Cursor != "" {
 		kind, at, ok := parseCursor(l.Cursor)
 		if !ok || kind != cursorRecords && (kind != cursorSparse || l.Subscription == "") {
-			return 0, false, ErrCursor
+			return 0, 0, false, ErrCursor
+		}
+		if at/maxBundle > state.Last {
+			return state.Last + 1, 0, kind == cursorSparse, nil
 		}
 		if at != newestRecords {
-			return min(at, state.Last+1), kind == cursorSparse, nil
+			return at / maxBundle, int(at % maxBundle), kind == cursorSparse, nil
 		}
 	}
 	if !l.Until.IsZero() {
 		before, err = l.upTo(ctx, l.Until, state)
-		return before, false, err
+		return before, 0, false, err
 	}
-	return state.Last + 1, false, nil
+	return state.Last + 1, 0, false, nil
 }
 
 const (
@@ -188,9 +197,11 @@ func (l *listing) upTo(ctx context.Context, t time.Time, state streamState) (uin
 		behind := false
 		s := scan{stream: Attempts, from: m.Sequence, to: min(m.Sequence+upToSample, state.Last)}
 		err = l.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-			if bytes.Contains(msg.Data, firstMember) {
-				r, err := ParseRecord(msg.Data)
-				behind = err == nil && r.CreatedAt.Before(t)
+			for text := range recordsOf(msg.Data) {
+				if bytes.Contains(text, firstMember) {
+					r, err := ParseRecord(text)
+					behind = behind || err == nil && r.CreatedAt.Before(t)
+				}
 			}
 			return !behind
 		})

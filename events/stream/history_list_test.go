@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -23,6 +24,12 @@ type world struct {
 	log  []*events.Record         // in the order of ATTEMPTS
 	base time.Time
 	open []*events.Delivery
+	calm int // of so many deliveries, four do not go well at once
+
+	group  []*write // records that share messages, not written yet
+	of     map[*write]*events.Record
+	stored uint64                  // messages
+	states map[uint64]events.State // by message: of records with one of their own
 }
 
 // append writes a record without waiting for its answer. All records are ours, so their sequences are known.
@@ -33,11 +40,38 @@ func (w *world) append(d *events.Delivery, state events.State, attempted bool) {
 		r.Attempt = &events.Attempt{Number: d.Attempts, URL: "https://partner.example/", Outcome: events.Retry}
 	}
 	r.Delivery = *d
-	if _, err := w.js.PublishMsgAsync(RecordMessage(r), jetstream.WithStallWait(patience)); err != nil {
+	if state == events.StateDelivered || state == events.StateCancelled { // as the worker does
+		one := &write{msg: RecordMessage(r)}
+		w.group, w.of[one] = append(w.group, one), r
+		return
+	}
+	w.flush()
+	w.send(RecordMessage(r))
+	w.log = append(w.log, r)
+	d.Record, w.states[w.stored] = w.stored, state
+}
+
+func (w *world) send(m *nats.Msg) {
+	if _, err := w.js.PublishMsgAsync(m, jetstream.WithStallWait(patience)); err != nil {
 		w.Fatal(err)
 	}
-	w.log = append(w.log, r)
-	d.Record = uint64(len(w.log))
+	w.stored++
+}
+
+// flush writes a group as a Writer does.
+func (w *world) flush() {
+	byMessage := map[*nats.Msg]*events.Record{}
+	for _, one := range w.group {
+		byMessage[one.msg] = w.of[one]
+	}
+	for _, b := range bundles(w.group) {
+		w.send(b.message())
+		for _, line := range b.lines {
+			w.log = append(w.log, byMessage[line])
+		}
+	}
+	w.group = nil
+	clear(w.of)
 }
 
 // begin makes the first record of a new delivery.
@@ -47,17 +81,13 @@ func (w *world) begin(sequence uint64, subscription string) {
 		tenant = "zeta"
 	}
 	d := w.delivery(w.e[tenant], sequence, subscription, w.base.Add(time.Duration(sequence)*time.Second))
-	switch w.rand.IntN(20) {
-	case 0:
-		w.append(&d, events.StateHeld, false)
-	case 1, 2:
-		w.append(&d, events.StateRetrying, true)
-	case 3:
-		w.append(&d, events.StateDead, true)
-	default:
-		w.append(&d, events.StateDelivered, true)
+	states := []events.State{events.StateHeld, events.StateRetrying, events.StateRetrying, events.StateDead}
+	state := events.StateDelivered
+	if i := w.rand.IntN(w.calm); i < len(states) {
+		state = states[i]
 	}
-	if !w.log[len(w.log)-1].State.Ended() {
+	w.append(&d, state, state != events.StateHeld)
+	if !state.Ended() {
 		w.open = append(w.open, &d)
 	}
 }
@@ -82,21 +112,26 @@ func newWorld(f *fixture, n int) *world {
 	f.Logf("seed %d", seed)
 	w := &world{
 		fixture: f, rand: rand.New(rand.NewPCG(seed, 0)), base: time.Now().UTC().Add(-240 * time.Hour),
-		e: map[string]*events.Event{"acme": f.event("acme", "e"), "zeta": f.event("zeta", "e")},
+		e:    map[string]*events.Event{"acme": f.event("acme", "e"), "zeta": f.event("zeta", "e")},
+		calm: 20, of: map[*write]*events.Record{}, states: map[uint64]events.State{},
 	}
 	for i := range n {
+		if i%(n/5) == 0 {
+			w.calm = []int{20, 400}[w.rand.IntN(2)]
+		}
 		sequence := uint64(i + 1)
 		w.begin(sequence, []string{"busy", "other"}[w.rand.IntN(2)])
 		if i%(n/7) == n/14 {
 			w.begin(sequence, "rare")
 		}
-		if w.rand.IntN(8) == 0 {
+		if w.rand.IntN(w.calm/2) == 0 {
 			w.advance()
 		}
 	}
+	w.flush()
 	<-f.js.PublishAsyncComplete()
 	for _, d := range w.open {
-		if w.log[d.Record-1].State == events.StateHeld {
+		if w.states[d.Record] == events.StateHeld {
 			f.hold(w.e[d.Tenant], *d)
 		} else {
 			f.timer(w.e[d.Tenant], *d, time.Now().Add(later))

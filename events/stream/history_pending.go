@@ -19,8 +19,8 @@ const (
 	pendingWindow = 128
 	// maxPendingEvents bounds the events that one call matches.
 	maxPendingEvents = 4096
-	// maxPendingRecords bounds the records that one call reads to tell which events on their way have some.
-	maxPendingRecords = 64 << 10
+	// maxPendingRecords bounds the messages of records that one call reads to tell which events on their way have some.
+	maxPendingRecords = 16 << 10
 	// eventRecords is how many records after an event are looked at for deliveries of it that nothing else tells of:
 	// replays, and those of subscriptions that are gone.
 	eventRecords = 8192
@@ -314,9 +314,11 @@ func (l *listing) recordedOf(ctx context.Context, ids map[string]bool) error {
 	}
 	s := scan{stream: Attempts, from: start.Sequence, to: min(start.Sequence+eventRecords, state.Last)}
 	return l.read(ctx, s, func(_ uint64, msg *nats.Msg) bool {
-		id := recordID(msg.Data)
-		if sequence, _, _, ok := events.ParseDeliveryID(id); ok && sequence == l.Event {
-			ids[id] = true
+		for r := range recordsOf(msg.Data) {
+			id := recordID(r)
+			if sequence, _, _, ok := events.ParseDeliveryID(id); ok && sequence == l.Event {
+				ids[id] = true
+			}
 		}
 		return true
 	})

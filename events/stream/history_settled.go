@@ -26,7 +26,9 @@ type Settled struct {
 
 func (s *Settled) take(sequence uint64, msg *nats.Msg) error {
 	if !isBatchList(msg.Header) {
-		s.Record(recordID(msg.Data), recordState(msg.Data), recordAttempts(msg.Data), sequence)
+		for r := range recordsOf(msg.Data) {
+			s.Record(recordID(r), recordState(r), recordAttempts(r), sequence)
+		}
 		return nil
 	}
 	if s.Batch == nil {
@@ -90,13 +92,17 @@ func (h *History) settled(ctx context.Context, from, to uint64, fn Settled) (las
 	return to, nil
 }
 
-// Record returns the record at a sequence, or nil when it is not there any more.
-func (h *History) Record(ctx context.Context, sequence uint64) (*events.Record, error) {
+// Record returns the record of a delivery at a sequence, or nil when it is not there any more.
+func (h *History) Record(ctx context.Context, sequence uint64, delivery string) (*events.Record, error) {
 	m, err := h.leader(ctx, Attempts, getRequest{Sequence: sequence})
 	if m == nil || err != nil {
 		return nil, err
 	}
-	return ParseRecord(m.Data)
+	text := recordOf(m.Data, delivery)
+	if text == nil {
+		return nil, nil
+	}
+	return ParseRecord(text)
 }
 
 // lagging waits a little for a replica that has not all yet, and passes over what has expired meanwhile.

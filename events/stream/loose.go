@@ -36,20 +36,25 @@ func looseFirst(group []*write) int {
 	return n
 }
 
-// publishLoose publishes writes as one fast batch.
-func (w *Writer) publishLoose(number uint64, writes []*write) {
+// publishLoose publishes bundles of writes: several as one fast batch, one alone as any message, whose reply is that of the
+// group's first write.
+func (w *Writer) publishLoose(number uint64, all []bundle) {
 	prefix := append([]byte(w.inbox), w.id+"-"+strconv.FormatUint(number, 36)+fastFlow...)
-	for i, m := range writes {
+	for i := range all {
+		msg := all[i].message()
 		operation := fastAppend
 		switch i {
 		case 0:
 			operation = fastStart
-		case len(writes) - 1:
+		case len(all) - 1:
 			operation = fastCommit
 		}
-		m.msg.Reply = string(append(strconv.AppendInt(prefix, int64(i+1), 10), operation...))
-		if err := w.nc.PublishMsg(m.msg); err != nil {
-			w.settleLoose(number, fmt.Errorf("publish to %s: %w", m.msg.Subject, err))
+		msg.Reply = string(append(strconv.AppendInt(prefix, int64(i+1), 10), operation...))
+		if len(all) == 1 {
+			msg.Reply = w.inbox + strconv.FormatUint(number, 36) + ".0"
+		}
+		if err := w.nc.PublishMsg(msg); err != nil {
+			w.settleLoose(number, fmt.Errorf("publish to %s: %w", msg.Subject, err))
 			return
 		}
 	}
@@ -68,7 +73,7 @@ func (w *Writer) answeredLoose(tail string, msg *nats.Msg) {
 		return
 	}
 	// Less than all of it: what was missing is not known, and all of it is written again by who wants it.
-	if !bytes.Contains(msg.Data, fmt.Appendf(nil, `"count":%d}`, w.looseOf(number))) {
+	if !bytes.Contains(msg.Data, fmt.Appendf(nil, `"count":%d}`, w.bundlesOf(number))) {
 		w.settleLoose(number, fmt.Errorf("%w to all of a batch: %.200q", ErrUnknown, msg.Data))
 		return
 	}
@@ -84,6 +89,17 @@ func (w *Writer) looseOf(number uint64) int {
 		return 0
 	}
 	return min(g.loose, len(g.writes))
+}
+
+// bundlesOf is how many messages the loose writes of the group are; 0 when it is over.
+func (w *Writer) bundlesOf(number uint64) int {
+	g := &w.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if number != g.number {
+		return 0
+	}
+	return g.bundles
 }
 
 // settleLoose settles the loose writes of a group.

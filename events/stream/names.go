@@ -3,6 +3,7 @@ package stream
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"hash/fnv"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ const (
 	Attempts = "ATTEMPTS" // delivery history
 
 	StatusesName = "STATUSES" // the newest event with a status of each subject and type
+	Items        = "ITEMS"    // what status sources watch
 )
 
 // KV buckets.
@@ -28,6 +30,12 @@ const (
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
 	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
+	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
+	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
+	BucketSources       = "hookfleet_sources"       // key: id of a status source
+	BucketPolls         = "hookfleet_polls"         // key: source id; how far its present poll is
+	BucketPollers       = "hookfleet_pollers"       // key: id of a process that polls; heartbeats that expire
+	BucketSourceTicks   = "hookfleet_sourceticks"   // key: source id; the last poll that is through
 	BucketFleet         = "hookfleet_fleet"         // birth certificates of the streams, who the scheduler is, and a text that the secrets' key opens
 )
 
@@ -51,6 +59,9 @@ const (
 	SubjectDead    = "hookfleet.dead."           // + <tenant>.<subscription>.<delivery>
 	SubjectHistory = "hookfleet.attempts."       // + <bucket of the subscription>.<bucket of the sequence>
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
+	SubjectItems   = "hookfleet.items."          // + <state>.<source>.<hash of the key>
+
+	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	SubjectStatuses = "hookfleet.statuses." // + <tenant>.<hash of the subject>.<hash of the type>
 	SubjectIndexed  = "hookfleet.indexed"   // asks the scheduler to answer when all events so far are in the index of statuses
@@ -123,6 +134,17 @@ func HeldSubject(subscription, delivery string) string {
 
 // HeldConsumer is the consumer that drains a sink's held queue.
 func HeldConsumer(subscription string) string { return "held-" + subscription }
+
+// ProgressSubject is where the progress of one key of a lifecycle is. Its hash is too long for two keys to share it.
+func ProgressSubject(subscription, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "$KV." + BucketLifecycle + "." + subscription + "." + hex.EncodeToString(sum[:16])
+}
+
+// ProgressSubjects matches the progress of all keys of a subscription.
+func ProgressSubjects(subscription string) string {
+	return "$KV." + BucketLifecycle + "." + subscription + ".>"
+}
 
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {

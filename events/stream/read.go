@@ -17,9 +17,9 @@ const (
 	// readTimeout is for one answer: the longest ones load a few cold blocks of 13 ms each, so more than seconds means
 	// that the broker is away.
 	readTimeout = 5 * time.Second
-	// scanBatch is how many messages a scan asks for at a time. At most one and a half of it wait in memory, 12 MB at
-	// 700 bytes a record.
-	scanBatch = 8192
+	// scanBatch is how many messages a scan asks for at a time. At most one and a half of it wait in memory, 17 MB where
+	// each has 16 records of 700 bytes.
+	scanBatch = 1024
 	// scanIdle is how long the broker keeps the consumer of a scan that was not ended.
 	scanIdle = 30 * time.Second
 )
@@ -133,6 +133,15 @@ func (r reader) leader(ctx context.Context, stream string, req getRequest) (*sto
 	return &stored{m.Subject, m.Sequence, m.Time, header, m.Data}, nil
 }
 
+// newest is the last message of a subject, and never one that was written over before: where one server has everything
+// by a direct get, which costs less, else by the leader.
+func (r reader) newest(ctx context.Context, stream, subject string) (*stored, error) {
+	if r.nc.ConnectedClusterName() == "" {
+		return r.direct(ctx, stream, getRequest{Last: subject})
+	}
+	return r.leader(ctx, stream, getRequest{Last: subject})
+}
+
 // call makes a request of JetStream's API and decodes its answer; an error in it is a *jetstream.APIError.
 func (r reader) call(ctx context.Context, subject string, req, answer any) error {
 	body, err := json.Marshal(req)
@@ -236,7 +245,8 @@ func (r reader) remove(ctx context.Context, stream string, sequence uint64) (boo
 // it as a by-product; asking for the subjects would list them all.
 func (r reader) count(ctx context.Context, stream, filter string) (uint64, error) {
 	inbox := r.nc.NewInbox()
-	sub, err := r.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, 2) // the message and the end; the client's own channel would take 512 KiB
+	sub, err := r.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
 	}
@@ -247,9 +257,11 @@ func (r reader) count(ctx context.Context, stream, filter string) (uint64, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	msg, err := sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
+	var msg *nats.Msg
+	select {
+	case msg = <-answers:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, context.Cause(ctx))
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "":
@@ -344,7 +356,7 @@ func (r reader) pull(ctx context.Context, s scan, consumer string, fn func(uint6
 			select {
 			case msg = <-messages:
 			case <-patience.C:
-				return errors.New("the broker does not answer")
+				return fmt.Errorf("the broker does not answer: %w", nats.ErrTimeout)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}

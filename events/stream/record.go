@@ -15,11 +15,24 @@ import (
 
 func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
 
-// RecordMessage is the message that stores a history record. It is written once per attempt, so the common members are
+// RecordMessage is the message that stores a history record; a Writer may put several into one. It is written once per attempt, so the common members are
 // appended by hand: an eighth of what encoding/json costs here. It has no headers: they would cost the broker as much as
 // the rest of the message, and what readers ask for is found in the text without decoding it.
 func RecordMessage(r *events.Record) *nats.Msg {
 	return &nats.Msg{Subject: HistorySubject(r.Subscription, r.Event.Sequence), Data: AppendRecord(make([]byte, 0, 768), r)}
+}
+
+// ParseRecords reads the records of a message.
+func ParseRecords(payload []byte) ([]*events.Record, error) {
+	var all []*events.Record
+	for text := range recordsOf(payload) {
+		r, err := ParseRecord(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
 }
 
 // ParseRecord reads a history record.

@@ -21,6 +21,10 @@ const (
 	markerTTL        = 10 * time.Second // how long a KV marker of an expired key stays
 )
 
+// maxLanes bounds the consumers of EVENTS: 6 GB of the broker's memory, at 60 KB a lane. Without it the server's own bound
+// of a thousand holds.
+const maxLanes = 100_000
+
 // checkInterval is how often the streams are compared with their birth certificates.
 const checkInterval = 5 * time.Second
 
@@ -91,9 +95,14 @@ func NewTopology(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Topol
 	return &Topology{js: js, cfg: cfg, log: log}, nil
 }
 
+// ensureTimeout bounds Ensure: on a busy disk each of some 20 streams and buckets takes seconds.
+const ensureTimeout = 2 * time.Minute
+
 // Ensure makes what is not there yet. It returns ErrStreamLost for a stream that has a birth certificate and is gone.
 // Several processes may call it at the same time.
 func (t *Topology) Ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
 	if err := t.ensureBuckets(ctx); err != nil {
 		return err
 	}
@@ -239,8 +248,20 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		return cfg
 	}
 	return []jetstream.KeyValueConfig{
-		expiring(BucketFleet, 0), plain(BucketSubscriptions), plain(BucketSinks), plain(BucketKeys),
-		expiring(BucketWorkers, 0), expiring(BucketPaces, 0), expiring(BucketCancels, cancelRetention), expiring(BucketTokens, tokenRetention),
+		expiring(BucketFleet, 0),
+		plain(BucketSubscriptions),
+		plain(BucketSinks),
+		plain(BucketKeys),
+		plain(BucketLanes),
+		plain(BucketLifecycle),
+		plain(BucketSources),
+		plain(BucketSourceTicks),
+		plain(BucketPolls),
+		expiring(BucketPollers, 0),
+		expiring(BucketWorkers, 0),
+		expiring(BucketPaces, 0),
+		expiring(BucketCancels, cancelRetention),
+		expiring(BucketTokens, tokenRetention),
 	}
 }
 
@@ -259,6 +280,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Events, Subjects: []string{SubjectEvents + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxBytes: maxSize, Duplicates: t.cfg.Dedupe, AllowAtomicPublish: true,
+			MaxConsumers: maxLanes,
 		}),
 		// No limits: with schedules the server refuses Discard New, and would delete the oldest timers.
 		file(jetstream.StreamConfig{
@@ -281,6 +303,11 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
+		}),
+		// One message an item. Completed ones carry the time that they are kept for.
+		file(jetstream.StreamConfig{
+			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
 		}),
 	}
 }

@@ -85,6 +85,16 @@ func (w *Waitlist) Held(ctx context.Context, subscription, id string) (p *Parked
 	return p, err == nil, err
 }
 
+// HeldAt returns what lies in HELD at a sequence; ok is false when it is gone.
+func (w *Waitlist) HeldAt(ctx context.Context, sequence uint64) (p *Parked, ok bool, err error) {
+	m, err := w.leader(ctx, HeldName, getRequest{Sequence: sequence})
+	if m == nil || err != nil {
+		return nil, false, err
+	}
+	p, err = parseParked(m, PlaceHeld)
+	return p, err == nil, err
+}
+
 type place struct {
 	place           Place
 	stream, subject string

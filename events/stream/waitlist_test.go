@@ -15,7 +15,7 @@ import (
 	"github.com/hookfleet/hookfleet/test/natstest"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func TestWaitlistFind(t *testing.T) {
 	t.Parallel()

@@ -327,7 +327,7 @@ func TestBatchTerminated(t *testing.T) {
 	rs = append(rs, f.publishMany(7)...)
 	begun := time.Now()
 	s.MustStop(t)
-	if took := time.Since(begun); took > 20*time.Second {
+	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("it took %v to stop", took)
 	}
 	if got := f.sink.WaitAnswered(f.path, 1); len(got) != 1 {

@@ -57,13 +57,13 @@ func testRefusedMembers(t *testing.T, s *fleettest.Server) {
 			Refused(t, http.StatusUnprocessableEntity, "invalid_subscription")
 	}
 	p := c.Do(t, http.MethodPost, "/v1/subscriptions",
-		`{"id":"BAD","sink":"http://10.0.0.1/","config":{"timeout":"1ms","ordering":{"key":"subject"},"retry":{"policy":"never"}},"x":1}`).
+		`{"id":"BAD","sink":"http://10.0.0.1/","config":{"timeout":"1ms","ordering":{"key":"a b"},"retry":{"policy":"never"}},"x":1}`).
 		Refused(t, http.StatusUnprocessableEntity, "invalid_subscription")
 	named := map[string]bool{}
 	for _, e := range p.Errors {
 		named[e.Pointer] = true
 	}
-	for _, pointer := range []string{"/id", "/sink", "/config/timeout", "/config/ordering", "/config/retry/policy", "/x"} {
+	for _, pointer := range []string{"/id", "/sink", "/config/timeout", "/config/ordering/key", "/config/retry/policy", "/x"} {
 		if !named[pointer] {
 			t.Errorf("%s is not named among %v", pointer, p.Errors)
 		}

@@ -30,6 +30,11 @@ func TestFleet(t *testing.T) {
 		"batch beside others": testBatchBesideOthers, "batch settings": testBatchSettings, "batch held": testBatchHeld,
 		"batch javascript": testBatchJavaScript, "attempts": testAttempts,
 		"dead letters": testDeadLetters, "gone": testGone, "pause": testPause, "delete": testDelete, "subscription test": testSubscriptionTest,
+		"schedule": testScheduleTick, "schedule batch": testScheduleBatch, "schedule overlap": testTicksDoNotOverlap, "schedule paused": testSchedulePaused,
+		"schedule changes": testScheduleChanges, "schedule dead": testScheduleDead,
+		"dedupe": testDedupe, "cancelled is no duplicate": testCancelledIsNoDuplicate, "terminal": testTerminal, "latest only": testLatestOnly,
+		"skips in order": testSkipsInOrder, "status paths": testStatusPaths, "lifecycle ends": testLifecycleEnds,
+		"ordering": testOrdering, "failing key": testFailingKey, "dead frees key": testDeadFreesKey, "no key": testNoKey, "becomes ordered": testBecomesOrdered,
 		"throttled": testThrottled, "hanging": testHanging,
 		"retry now": testRetryNow, "cancel": testCancel,
 		"filters": testFilters, "refused filters": testRefusedFilters,
@@ -45,6 +50,7 @@ func TestFleet(t *testing.T) {
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
 		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
 		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,
+		"source": testSource, "source credential": testSourceCredential,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +176,7 @@ func binary(id, typ, contentType string) http.Header {
 }
 
 // soon is what a loaded machine may add to a delay before a test calls it wrong.
-const soon = 3 * time.Second
+const soon = 8 * time.Second
 
 var structuredHeader = http.Header{"Content-Type": {fleettest.Structured}}
 

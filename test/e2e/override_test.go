@@ -88,10 +88,10 @@ func testOverrideHold(t *testing.T, s *fleettest.Server) {
 // themselves; a pause does.
 func testOverrideBesideHold(t *testing.T, s *fleettest.Server) {
 	own := sinktest.New(t)
-	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`, sinktest.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": "15"}})
+	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`, sinktest.Answer{Status: http.StatusServiceUnavailable, Header: map[string]string{"Retry-After": "60"}})
 	f.client.Publish(t, eventTo("1", f.name, ""))
 	f.client.AwaitState(t, f.name, "held")
-	if d := f.await(f.client.Publish(t, eventTo("2", f.name, own.URL(f.path))), "delivered"); d.EndedAt.Sub(d.CreatedAt) > 10*time.Second {
+	if d := f.await(f.client.Publish(t, eventTo("2", f.name, own.URL(f.path))), "delivered"); d.EndedAt.Sub(d.CreatedAt) > 45*time.Second {
 		t.Errorf("took %v beside the hold of another sink", d.EndedAt.Sub(d.CreatedAt))
 	}
 	f.await(f.client.Publish(t, eventTo("3", f.name, "")), "held")

@@ -111,7 +111,7 @@ func newSecured(t *testing.T, cfg *tls.Config) *secured {
 	s := &secured{}
 	l := sinktest.Listen(t)
 	server := &http.Server{
-		TLSConfig: cfg, ReadHeaderTimeout: fleettest.Patience, ErrorLog: discard,
+		TLSConfig: cfg.Clone(), ReadHeaderTimeout: fleettest.Patience, ErrorLog: discard,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.requests.Add(1)
 			name := ""

@@ -17,6 +17,7 @@ type Accepted struct {
 	Sum      string    `json:"sum"`   // of the bytes that were published
 	Sinks    []string  `json:"sinks"` // each of which must get it once
 	Sequence uint64    `json:"sequence"`
+	Key      string    `json:"key,omitempty"` // what it is to be delivered in order for; "" = in any
 	At       time.Time `json:"at"`
 }
 

@@ -24,6 +24,8 @@ const (
 	typeBoth = "load.both"
 	sinkAll  = "/all"
 	sinkBoth = "/both"
+	// sinkOrdered gets everything of a load that has keys.
+	sinkOrdered = "/ordered"
 )
 
 // One event in so many goes to both sinks; is answered slowly by one; fails the first time; and is large.
@@ -52,6 +54,7 @@ type Load struct {
 	seed    uint64
 	rate    int // events a second
 	pad     int // bytes that each event has beside its own
+	keys    int // subjects that events are of, in turn by chance; 0 = they have none, and are for the two other sinks
 
 	end        context.CancelFunc
 	publishing sync.WaitGroup
@@ -61,8 +64,8 @@ type Load struct {
 }
 
 // StartLoad begins to publish.
-func StartLoad(t testing.TB, ledger *Ledger, seed uint64, rate, pad int, clients ...*fleettest.Client) *Load {
-	l := &Load{t: t, ledger: ledger, clients: clients, seed: seed, rate: rate, pad: pad, begun: time.Now()}
+func StartLoad(t testing.TB, ledger *Ledger, seed uint64, rate, pad, keys int, clients ...*fleettest.Client) *Load {
+	l := &Load{t: t, ledger: ledger, clients: clients, seed: seed, rate: rate, pad: pad, keys: keys, begun: time.Now()}
 	ctx, end := context.WithCancel(t.Context())
 	l.end = end
 	for i := range singles {
@@ -83,8 +86,8 @@ func (l *Load) Stop() {
 
 // event is one that is published.
 type event struct {
-	id, text string
-	sinks    []string
+	id, text, key string
+	sinks         []string
 }
 
 // event makes event n. All that is random about it follows from the seed.
@@ -98,7 +101,12 @@ func (l *Load) event(n int64) event {
 	if r.IntN(oneInLarge) == 0 {
 		pad = largeBytes
 	}
-	e.text = fmt.Sprintf(`{"specversion":"1.0", "id":%q,"source":"/load","type":%q,"data":{ "n" : %d.0,"pad":%q}}`, e.id, typ, n, strings.Repeat("x", pad))
+	subject := ""
+	if l.keys > 0 {
+		typ, e.sinks, e.key = typeAll, []string{sinkOrdered}, fmt.Sprintf("key-%d", r.IntN(l.keys))
+		subject = fmt.Sprintf(`"subject":%q,`, e.key)
+	}
+	e.text = fmt.Sprintf(`{"specversion":"1.0", "id":%q,"source":"/load",`+subject+`"type":%q,"data":{ "n" : %d.0,"pad":%q}}`, e.id, typ, n, strings.Repeat("x", pad))
 	return e
 }
 
@@ -184,7 +192,7 @@ func (l *Load) accepted(events []event, answer []byte) {
 	}
 	entries := make([]Accepted, len(events))
 	for i, e := range events {
-		entries[i] = Accepted{ID: e.id, Sum: Sum([]byte(e.text)), Sinks: e.sinks, Sequence: receipts.Items[i].Sequence, At: time.Now()}
+		entries[i] = Accepted{ID: e.id, Sum: Sum([]byte(e.text)), Sinks: e.sinks, Sequence: receipts.Items[i].Sequence, Key: e.key, At: time.Now()}
 	}
 	l.ledger.Accept(entries...)
 }

@@ -36,6 +36,7 @@ type campaign struct {
 	load   *Load
 	kills  []Kill
 	pad    int // bytes that each event has beside its own
+	keys   int // that events are in order for; 0 = in any
 }
 
 // newCampaign prepares a campaign, and skips it with -short.
@@ -83,7 +84,7 @@ func (c *campaign) pick(short, full int) int {
 // start begins the load.
 func (c *campaign) start(rate int, clients ...*fleettest.Client) {
 	c.t.Helper()
-	c.load = StartLoad(c.t, c.ledger, c.seed, rate, c.pad, clients...)
+	c.load = StartLoad(c.t, c.ledger, c.seed, rate, c.pad, c.keys, clients...)
 }
 
 // progress is how long a campaign waits for something to move before it gives up.
@@ -144,7 +145,11 @@ func (c *campaign) finish(s *fleettest.Server) *Verdict {
 func (c *campaign) nothingWaits(s *fleettest.Server) {
 	c.t.Helper()
 	js := broker(c.t, s)
-	for _, id := range []string{"all", "both"} {
+	ids := []string{"all", "both"}
+	if c.keys > 0 {
+		ids = []string{"ordered"}
+	}
+	for _, id := range ids {
 		fleettest.Eventually(c.t, "subscription "+id+" has nothing waiting", func() (bool, any) {
 			n := s.Client().Subscription(c.t, id).Status.Waiting
 			return n == 0, fmt.Sprintf("%d wait; %s", n, whatWaits(c.t.Context(), js))

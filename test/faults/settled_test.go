@@ -59,12 +59,14 @@ func recorded(t *testing.T, s *fleettest.Server) map[string]int {
 		if err != nil {
 			t.Fatalf("read the history: %v", err)
 		}
-		r, err := stream.ParseRecord(m.Data())
+		records, err := stream.ParseRecords(m.Data())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.State == events.StateDelivered {
-			counts[r.ID]++
+		for _, r := range records {
+			if r.State == events.StateDelivered {
+				counts[r.ID]++
+			}
 		}
 		meta, err := m.Metadata()
 		if err != nil {
