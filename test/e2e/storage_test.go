@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/hookfleet/hookfleet/test/fleettest"
-	"github.com/hookfleet/hookfleet/test/sinktest"
 )
 
 // smallStore is what TestSmallStore lets EVENTS have. The server keeps events in files of 8 MiB, so this is a few of them.
@@ -71,6 +70,8 @@ func TestSmallStore(t *testing.T) {
 	f := &filler{flow: newFlow(t, s, "")}
 	paused := unique("paused")
 	f.client.Subscribe(t, paused, fmt.Sprintf(`{"paused":true,"types":["held"],"sink":%q}`, f.sink.URL("/"+paused)))
+	lane := unique("lane")
+	f.client.Subscribe(t, lane, fmt.Sprintf(`{"paused":true,"types":["held"],"sink":%q,"config":{"ordering":{"key":"type"}}}`, f.sink.URL("/"+lane)))
 	var held []fleettest.Receipt
 	for range 10 {
 		held = append(held, f.client.Publish(t, event(unique("event"), "held", `"`+paused+`"`)))
@@ -125,7 +126,12 @@ func TestSmallStore(t *testing.T) {
 			t.Errorf("delivered %.200s", r.Body)
 		}
 	}
-	f.sink.On("/"+paused, sinktest.Answer{})
+	f.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+lane+"/resume")
+	for i, r := range f.sink.WaitAnswered("/"+lane, len(held)) {
+		if eventID(r.Body) != held[i].ID {
+			t.Errorf("the lane's delivery %d is of %s, want %s", i, eventID(r.Body), held[i].ID)
+		}
+	}
 	s.MustStop(t)
 }
 
