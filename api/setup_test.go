@@ -95,12 +95,6 @@ func (b *bench) again(cfg api.Config) *api.API {
 		Sinks: events.SinkPolicy{PlainHTTP: true}, Codes: map[error]api.Code{errForbidden: api.CodeForbidden},
 		Storage: func() float64 { return 0.25 }, Log: b.log,
 		Checks: []api.Check{func() (string, string) { return "worker", strings.Join(b.problems, ", ") }},
-		SourceTerminal: func(tenant, id string) []string {
-			if tenant == "default" && id == "orders" {
-				return []string{"Cancelled", "Delivered"}
-			}
-			return nil
-		},
 		Sender: func(ctx context.Context) stream.Sender {
 			if b.sender == nil {
 				return stream.Sender{}

@@ -90,13 +90,14 @@ func (a *API) getStatus(c *call, subject string) error {
 	case s == nil:
 		return errNoStatus()
 	}
-	if err := a.deps.Registry.Fresh(ctx); err != nil { // completed tells of subscriptions
+	value := s.Value()
+	completed, err := a.completes(ctx, s, value)
+	if err != nil {
 		return err
 	}
-	value := s.Value()
 	b, err := withEvent(statusView{
 		Subject: subject, Type: s.Event.Type(), Tenant: tenant, Sequence: s.Sequence, Status: value, Time: Time(s.At),
-		Completed: a.completes(s, value),
+		Completed: completed,
 	}, s.Event)
 	if err != nil {
 		return err
@@ -112,20 +113,28 @@ func errNoStatus() error {
 // everyVersion is a sequence that only subscriptions as they are now match.
 const everyVersion = 1<<63 - 1
 
-// completes reports whether nothing is to follow the status.
-func (a *API) completes(s *stream.Status, value string) bool {
-	if id, ok := strings.CutPrefix(s.Event.Source(), sourcePrefix); ok && a.deps.SourceTerminal != nil {
-		if slices.Contains(a.deps.SourceTerminal(s.Event.Tenant(), id), value) {
-			return true
+// completes reports whether nothing is to follow the status, as subscriptions and sources are now.
+func (a *API) completes(ctx context.Context, s *stream.Status, value string) (bool, error) {
+	if id, ok := strings.CutPrefix(s.Event.Source(), sourcePrefix); ok {
+		if err := a.deps.Registry.FreshSources(ctx); err != nil {
+			return false, err
 		}
+		from, ok := a.deps.Registry.Source(id)
+		if ok && from.Source.Tenant == s.Event.Tenant() && from.Source.IsTerminal(value) {
+			return true, nil
+		}
+	}
+	if err := a.deps.Registry.Fresh(ctx); err != nil {
+		return false, err
 	}
 	for _, m := range a.deps.Registry.Matched(s.Event, everyVersion, nil) {
-		if m.Entry == nil {
+		if m.Entry == nil || m.Entry.Subscription.Config.Lifecycle == nil {
 			continue
 		}
-		if l := m.Entry.Subscription.Config.Lifecycle; l != nil && slices.Contains(l.Terminal, value) {
-			return true
+		l := m.Entry.Subscription.Config.Lifecycle
+		if status, ok := l.StatusOf(s.Event); ok && slices.Contains(l.Terminal, status) {
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }

@@ -139,22 +139,38 @@ func TestStatusBehind(t *testing.T) {
 	}
 }
 
-// TestStatusCompleted: by the source that emitted it, of its own tenant.
+// TestStatusCompleted: by the source that emitted it, or a lifecycle that takes it, of its own tenant.
 func TestStatusCompleted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.indexed()
+	for id, tenant := range map[string]string{"orders": "default", "theirs": "acme"} {
+		b.put("/v1/sources/"+id, `{"tenant":"`+tenant+`","url":"https://a.example/${key}","type":"t","terminal":["Cancelled","Delivered"]}`).want(http.StatusCreated)
+	}
+	for id, more := range map[string]string{
+		"life":   `"types":["life.*"],"config":{"lifecycle":{"key":"subject","status":"data.status","terminal":["Ended"]}}`,
+		"other":  `"types":["life.*"],"config":{"lifecycle":{"key":"subject","status":"data.state","terminal":["Over"]}}`,
+		"theirs": `"tenant":"acme","config":{"lifecycle":{"key":"subject","status":"data.status","terminal":["Theirs"]}}`,
+	} {
+		b.put("/v1/subscriptions/"+id, `{"sink":"https://a.example/",`+more+`}`).want(http.StatusCreated)
+	}
 	for i, c := range []struct {
-		source, status, want string
+		source, typ, data, want string
 	}{
-		{"/sources/orders", "Delivered", "true"},
-		{"/sources/orders", "Shipped", "false"},
-		{"/sources/others", "Delivered", "false"},
-		{"/elsewhere", "Delivered", "false"},
+		{"/sources/orders", "t", `{"status":"Delivered"}`, "true"},
+		{"/sources/orders", "t", `{"status":"Shipped"}`, "false"},
+		{"/sources/others", "t", `{"status":"Delivered"}`, "false"},
+		{"/sources/theirs", "t", `{"status":"Delivered"}`, "false"},
+		{"/elsewhere", "t", `{"status":"Delivered"}`, "false"},
+		{"/elsewhere", "life.t", `{"status":"Ended"}`, "true"},
+		{"/elsewhere", "t", `{"status":"Ended"}`, "false"},
+		{"/elsewhere", "life.t", `{"status":"Theirs"}`, "false"},
+		{"/elsewhere", "life.t", `{"status":"Over"}`, "false"},
+		{"/elsewhere", "life.t", `{"status":"x","state":"Over"}`, "true"},
 	} {
 		subject := fmt.Sprint("s", i)
-		e, err := events.ParseStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":"1","source":%q,"type":"t","subject":%q,"data":{"status":%q}}`,
-			c.source, subject, c.status))
+		e, err := events.ParseStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":"1","source":%q,"type":%q,"subject":%q,"data":%s}`,
+			c.source, c.typ, subject, c.data))
 		must(t, err)
 		msg, err := (&stream.Status{Mark: stream.Mark{Sequence: 1, At: time.Now()}, Event: e}).Message()
 		must(t, err)

@@ -127,7 +127,7 @@ func (s *Scheduler) expireHeld(ctx context.Context) error {
 // anyShut reports whether there are held deliveries that no worker drains now.
 func (s *Scheduler) anyShut() bool {
 	for id := range s.Registry.Backlogged() {
-		if entry, ok := s.Registry.Lookup(id); ok && s.shut(entry) {
+		if entry, ok := s.Registry.Lookup(id); ok && !entry.Subscription.Laned() && s.shut(entry) {
 			return true
 		}
 	}
@@ -167,8 +167,8 @@ func (s *Scheduler) learnNew(ctx context.Context) error {
 // expireOf ends what has expired of a subscription's.
 func (s *Scheduler) expireOf(ctx context.Context, id string, of *agenda) error {
 	entry, ok := s.Registry.Lookup(id)
-	if !ok {
-		return nil // its deliveries are drained, into cancels
+	if !ok || entry.Subscription.Laned() {
+		return nil // its deliveries are drained, into cancels; a lane looks after its own
 	}
 	grace := openGrace
 	if s.shut(entry) {

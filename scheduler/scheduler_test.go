@@ -49,7 +49,7 @@ func setup(t testing.TB) *fixture {
 	cfg.StuckAfter = 10 * time.Millisecond
 	_, index := natstest.Connect(t, srv)
 	s, err := New(Deps{
-		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.Nop(), Index: index, IndexWriter: writer,
+		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.New(zerolog.NewTestWriter(t)), Index: index, IndexWriter: writer,
 		Metrics: prometheus.NewRegistry(),
 	}, cfg)
 	must(t, err)

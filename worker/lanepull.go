@@ -223,8 +223,8 @@ func (t *tenure) ask(now time.Time) {
 		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
-	case !t.shut.IsZero():
-		return
+	case !t.shut.IsZero() && !t.w.tight():
+		return // else what it has goes to HELD, so that the events of others before it can be deleted
 	case p.asked > 0 && n < p.room/4:
 		return
 	}

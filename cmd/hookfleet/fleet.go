@@ -303,6 +303,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
 		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
+		Tight: func() bool { return f.storage.Ratio() >= stream.StorageTight },
 	}, cfg)
 	if err != nil {
 		return err

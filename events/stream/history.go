@@ -297,11 +297,11 @@ func (h *History) LastAttempt(ctx context.Context, d *events.Delivery) (*events.
 		if err != nil {
 			return nil, fmt.Errorf("last attempt of delivery %s: %w", d.ID, err)
 		}
-		if r == nil || r.ID != d.ID || r.Attempt != nil || r.Record >= at {
-			if r != nil && r.ID == d.ID {
-				return r.Attempt, nil
-			}
+		if r == nil || r.Attempt == nil && r.Record >= at {
 			return nil, nil
+		}
+		if r.Attempt != nil {
+			return r.Attempt, nil
 		}
 		at = r.Record
 	}
