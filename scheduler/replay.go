@@ -106,6 +106,7 @@ func (r *replay) work(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
+		began := time.Now()
 		moved, err := r.step(ctx)
 		if err != nil {
 			return err
@@ -115,7 +116,7 @@ func (r *replay) work(ctx context.Context) error {
 		}
 		pause := replayIdle
 		if moved || len(r.fresh) > 0 {
-			pause = replayStep
+			pause = max(replayStep-time.Since(began), time.Millisecond)
 		}
 		r.wait(ctx, pause)
 	}

@@ -180,11 +180,11 @@ func TestReplayTakenOver(t *testing.T) {
 		switch kill % 5 {
 		case 1: // before anything is made
 		case 2: // after some of it is made
-			must(t, r.make(t.Context(), made[:len(made)/2], true))
+			must(t, r.make(t.Context(), made[:len(made)/2], true, 0))
 		case 3: // after all is made
-			must(t, r.make(t.Context(), made, true))
+			must(t, r.make(t.Context(), made, true, 0))
 		case 4: // after it is counted
-			must(t, r.make(t.Context(), made, true))
+			must(t, r.make(t.Context(), made, true, 0))
 			must(t, r.tally(t.Context()))
 			r.changed = true
 			must(t, r.saveNow(t.Context()))

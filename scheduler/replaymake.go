@@ -44,7 +44,7 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 		return false, err
 	}
 	r.pace.spend(len(made), interval)
-	return true, r.make(ctx, made, first)
+	return true, r.make(ctx, made, first, interval)
 }
 
 // plan looks for the next n deliveries to make.
@@ -97,19 +97,25 @@ func (r *replay) planned(ctx context.Context, n int) (made []*candidate, err err
 	return made, nil
 }
 
-// make makes the first deliveries of the plan, durably. first says that nobody has tried before: then a delivery that is
-// there already is somebody else's.
-func (r *replay) make(ctx context.Context, made []*candidate, first bool) error {
+// make makes the first deliveries of the plan, durably, spread over the step: made at once they would meet the live ones as
+// a burst. first says that nobody has tried before: then a delivery that is there already is somebody else's.
+func (r *replay) make(ctx context.Context, made []*candidate, first bool, interval time.Duration) error {
 	type result struct {
 		i   int
 		ack stream.Ack
 		err error
 	}
 	results := make(chan result, len(made))
+	began, gap := time.Now(), min(interval, replayStep*3/4/time.Duration(len(made)))
 	for i, c := range made {
+		until(ctx, began.Add(gap*time.Duration(i)))
 		msg, err := c.waiting.ReplayMessage()
 		if err == nil {
-			err = r.Writer.Submit(msg, stream.Retries, func(ack stream.Ack, err error) { results <- result{i, ack, err} })
+			durable := "" // the sync after the last one is of all
+			if i == len(made)-1 {
+				durable = stream.Retries
+			}
+			err = r.Writer.Submit(msg, durable, func(ack stream.Ack, err error) { results <- result{i, ack, err} })
 		}
 		if err != nil {
 			results <- result{i, stream.Ack{}, err}
@@ -131,6 +137,21 @@ func (r *replay) make(ctx context.Context, made []*candidate, first bool) error 
 	}
 	r.job.Run.Plan = r.job.Run.Plan[len(made):]
 	return nil
+}
+
+// until waits until a time, if that is worth it, or until ctx ends.
+func until(ctx context.Context, at time.Time) {
+	const worth = time.Millisecond
+	left := time.Until(at)
+	if left < worth {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // made counts a delivery that was made, by us or by somebody else, and takes its dead letter off the list.
