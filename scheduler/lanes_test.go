@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
