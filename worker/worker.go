@@ -139,6 +139,9 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if deps.Ticks == nil || deps.Progress == nil {
+		return nil, errors.New("worker: lanes need the ticks of sources, and the progress of lifecycles")
+	}
 	id := "w-" + strings.ToLower(rand.Text()[:12])
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
