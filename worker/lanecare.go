@@ -147,7 +147,7 @@ func (t *tenure) readHeld() {
 		if err != nil {
 			return
 		}
-		if p.Place == stream.PlaceHeld && !isTest(p.Event) && t.blocked[p.Delivery.ID] == nil {
+		if p.Place == stream.PlaceHeld && t.blocked[p.Delivery.ID] == nil {
 			t.addHeld(t.keys.of(t.keyOf(p.Event)), p, false)
 		}
 	}

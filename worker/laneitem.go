@@ -194,7 +194,7 @@ func (t *tenure) find(delivery string) {
 	}
 	k := t.blocked[delivery]
 	delete(t.blocked, delivery)
-	if ok && !isTest(p.Event) {
+	if ok {
 		if k == nil {
 			k = t.keys.of(t.keyOf(p.Event))
 		}

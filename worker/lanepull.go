@@ -165,9 +165,6 @@ func (t *tenure) readWaiting(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read what waits in lane %s: %w", t.id, err)
 		}
-		if isTest(p.Event) {
-			continue
-		}
 		t.moved[p.Delivery.ID] = true
 		k := t.keys.of(t.keyOf(p.Event))
 		if p.Place != stream.PlaceHeld {
@@ -199,7 +196,7 @@ func (t *tenure) addHeld(k *laneKey, p *stream.Parked, suspect bool) {
 	t.queue(k, &laneItem{
 		at: events.LifecycleTime(p.Event, p.Delivery.CreatedAt),
 		id: p.Delivery.ID, sequence: p.Delivery.Event.Sequence, created: p.Delivery.CreatedAt,
-		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect, delivery: events.Delivery{Subscription: t.id, Replay: p.Delivery.Replay},
+		first: p.Delivery.Attempts == 0 && !isTest(p.Event), held: p.Sequence, suspect: suspect, delivery: events.Delivery{Subscription: t.id, Replay: p.Delivery.Replay},
 	})
 }
 
