@@ -98,6 +98,23 @@ func NewTopology(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Topol
 // ensureTimeout bounds Ensure: on a busy disk each of some 20 streams and buckets takes seconds.
 const ensureTimeout = 2 * time.Minute
 
+// ensureAsk bounds one step of Ensure before it is tried again: a cluster that has no leader yet never answers a request
+// that came early.
+const ensureAsk = 10 * time.Second
+
+// persist does step again and again while the broker does not answer, until ctx ends.
+func persist(ctx context.Context, step func(context.Context) error) error {
+	for {
+		asked, cancel := context.WithTimeout(ctx, ensureAsk)
+		err := step(asked)
+		unanswered := err != nil && asked.Err() != nil
+		cancel()
+		if !unanswered || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // Ensure makes what is not there yet. It returns ErrStreamLost for a stream that has a birth certificate and is gone.
 // Several processes may call it at the same time.
 func (t *Topology) Ensure(ctx context.Context) error {
@@ -106,13 +123,17 @@ func (t *Topology) Ensure(ctx context.Context) error {
 	if err := t.ensureBuckets(ctx); err != nil {
 		return err
 	}
-	fleet, err := t.js.KeyValue(ctx, BucketFleet)
+	var fleet jetstream.KeyValue
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		fleet, err = t.js.KeyValue(ctx, BucketFleet)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", BucketFleet, err)
 	}
 	var errs []error
 	for _, cfg := range t.streams() {
-		errs = append(errs, t.ensureStream(ctx, fleet, cfg))
+		errs = append(errs, persist(ctx, func(ctx context.Context) error { return t.ensureStream(ctx, fleet, cfg) }))
 	}
 	return errors.Join(errs...)
 }
@@ -231,7 +252,11 @@ func readCertificate(ctx context.Context, fleet jetstream.KeyValue, stream strin
 
 func (t *Topology) ensureBuckets(ctx context.Context) error {
 	for _, cfg := range t.buckets() {
-		if _, err := t.js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+		err := persist(ctx, func(ctx context.Context) error {
+			_, err := t.js.CreateOrUpdateKeyValue(ctx, cfg)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
 		}
 	}
