@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
@@ -165,7 +163,7 @@ func (a *API) replayDeadLetter(c *call) error {
 	if err != nil {
 		return err
 	}
-	next, ok := replayID(c.id)
+	next, ok := events.NextReplay(c.id)
 	switch {
 	case l == nil && ok:
 		return a.replayed(c, next)
@@ -180,42 +178,23 @@ func (a *API) replayDeadLetter(c *call) error {
 	if e, ok := a.deps.Registry.Lookup(l.Subscription); !ok || e.Subscription.Tenant != l.Tenant {
 		return problem(CodeNotReplayable, "its subscription is gone")
 	}
-	now := time.Now().UTC()
-	d := events.Delivery{
-		ID: next, Subscription: l.Subscription, Tenant: l.Tenant, Event: l.Event, CreatedAt: now, NextAt: now, ReplayOf: l.ID,
+	w, ok := stream.ReplayOf(l, time.Now().UTC())
+	if !ok {
+		return problem(CodeNotReplayable, "what was stored is no valid event")
 	}
-	if err := a.replay(c.r.Context(), &stream.Waiting{Delivery: d, Event: l.Payload}); err != nil {
+	if err := a.replay(c.r.Context(), w); err != nil {
 		return err
 	}
-	return a.answerReplay(c, viewDelivery(&d, events.StatePending))
+	return a.answerReplay(c, viewDelivery(&w.Delivery, events.StatePending))
 }
 
-// replayID is the id of the delivery that replays the delivery id: the next of the same event and subscription. That it
-// follows from the id makes a replay that is asked for twice one replay.
-func replayID(id string) (next string, ok bool) {
-	sequence, subscription, n, ok := events.ParseDeliveryID(id)
-	if !ok {
-		return "", false
-	}
-	return events.DeliveryID(sequence, subscription, n+1), true
-}
-
-// replay makes the delivery, durably, and only then removes the dead letter. When the process ended between, the
-// delivery is there already: waiting, in flight, or with records; then only the dead letter is left to remove. Two calls
-// at the same time write the same timer with the same Msg-Id, so that the broker keeps one, also when the first has
-// fired.
+// replay makes the delivery, unless it is there already, and removes the dead letter.
 func (a *API) replay(ctx context.Context, w *stream.Waiting) error {
 	_, known, err := a.history.Find(ctx, w.Delivery.ID)
 	if err != nil {
 		return err
 	}
-	if !known {
-		if err := a.setTimer(ctx, w, map[string]string{nats.MsgIdHdr: "replay:" + w.Delivery.ID}); err != nil {
-			return err
-		}
-	}
-	_, err = a.dead.Delete(ctx, w.Delivery.ReplayOf)
-	return err
+	return a.dead.Replay(ctx, a.deps.Writer, known, w)
 }
 
 // replayed answers for a dead letter that is gone: with its replay, if that is why.

@@ -16,13 +16,14 @@ type deliveryView struct {
 	Subscription string          `json:"subscription"`
 	Tenant       string          `json:"tenant"`
 	State        events.State    `json:"state"`
-	Reason       events.Reason   `json:"reason" doc:"of the last attempt, hold or ending; empty when there is none"`
+	Reason       events.Reason   `json:"reason" doc:"of the last attempt, hold or ending; empty when there is none. Held for order: another delivery of its key, or a tick, comes first"`
 	Event        events.EventRef `json:"event"`
 	AttemptCount int             `json:"attemptcount"`
 	CreatedAt    Time            `json:"createdat" doc:"acceptance of the event, or of the replay"`
 	EndedAt      Time            `json:"endedat,omitzero"`
 	NextAt       Time            `json:"nextat,omitzero" doc:"when the next attempt is due"`
-	ReplayOf     string          `json:"replayof,omitempty" doc:"the delivery that this one repeats"`
+	ReplayOf     string          `json:"replayof,omitempty" doc:"the delivery that this one repeats; of an event that was none for the subscription, the one that would have been"`
+	Replay       string          `json:"replay,omitempty" doc:"the replay that made it"`
 }
 
 // deliveryDetail is one delivery with its attempts.
@@ -58,7 +59,7 @@ func viewRecord(r *events.Record) deliveryView {
 func viewDelivery(d *events.Delivery, state events.State) deliveryView {
 	return deliveryView{
 		ID: d.ID, Subscription: d.Subscription, Tenant: d.Tenant, State: state, Reason: d.Reason, Event: d.Event,
-		AttemptCount: d.Attempts, CreatedAt: Time(d.CreatedAt), NextAt: Time(d.NextAt), ReplayOf: d.ReplayOf,
+		AttemptCount: d.Attempts, CreatedAt: Time(d.CreatedAt), NextAt: Time(d.NextAt), ReplayOf: d.ReplayOf, Replay: d.Replay,
 	}
 }
 

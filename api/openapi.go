@@ -40,7 +40,7 @@ func (a *API) document() ([]byte, error) {
 			"schemas": s.named,
 			"securitySchemes": map[string]any{"key": map[string]any{
 				"type": "http", "scheme": "bearer",
-				"description": "An API key. Roles: operator may do everything; producer publishes events of its tenants and types; partner manages one tenant's subscriptions, deliveries and dead letters.",
+				"description": "An API key. Roles: operator may do everything; producer publishes events of its tenants and types; partner manages one tenant's subscriptions, deliveries, dead letters and replays.",
 			}},
 		},
 	}

@@ -51,6 +51,8 @@ const (
 	CodeInvalidSource       Code = "invalid_source"
 	CodeInvalidItem         Code = "invalid_item"
 	CodeInvalidKey          Code = "invalid_key"
+	CodeInvalidReplay       Code = "invalid_replay"
+	CodeTooManyReplays      Code = "too_many_replays"
 	CodeTooManyFailures     Code = "too_many_failures"
 	CodeInternal            Code = "internal"
 	CodeUnavailable         Code = "unavailable"
@@ -76,7 +78,7 @@ var codes = map[Code]struct {
 	CodeMethodNotAllowed:    {405, "Method not allowed"},
 	CodeIDTaken:             {409, "The id is taken"},
 	CodeIDReuse:             {409, "The id was used for another event"},
-	CodeEnded:               {409, "The delivery has ended"},
+	CodeEnded:               {409, "It has ended"},
 	CodeHeld:                {409, "The sink may not be sent to now"},
 	CodeNotReplayable:       {409, "The dead letter cannot be replayed"},
 	CodeOperatorKey:         {409, "The operator key cannot be deleted"},
@@ -90,6 +92,8 @@ var codes = map[Code]struct {
 	CodeInvalidSource:       {422, "The source is not valid"},
 	CodeInvalidItem:         {422, "The item is not valid"},
 	CodeInvalidKey:          {422, "The key is not valid"},
+	CodeInvalidReplay:       {422, "The replay is not valid"},
+	CodeTooManyReplays:      {429, "Too many replays have not ended"},
 	CodeTooManyFailures:     {429, "Too many failed authentications"},
 	CodeInternal:            {500, "Internal error"},
 	CodeUnavailable:         {503, "Unavailable"},

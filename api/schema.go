@@ -23,7 +23,7 @@ type schemas struct {
 // required are the members that input must have.
 var required = map[string]bool{
 	"newKey.role": true, "ResponseRule.status": true, "ResponseRule.action": true, "Credential.credentialtype": true,
-	"StatusSource.url": true, "StatusSource.type": true, "newItem.key": true,
+	"StatusSource.url": true, "StatusSource.type": true, "newItem.key": true, "newReplay.subscription": true, "newReplay.from": true,
 }
 
 // leaves are the types that are no plain struct, string or number on the wire.
@@ -37,7 +37,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	},
 	typeOf[events.Duration](): func() map[string]any {
-		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d"}
+		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d; the number 0 is taken too"}
 	},
 	typeOf[events.StatusPattern](): func() map[string]any {
 		return map[string]any{
@@ -59,6 +59,17 @@ var leaves = map[reflect.Type]func() map[string]any{
 	typeOf[json.RawMessage](): func() map[string]any {
 		return map[string]any{"type": []any{"object", "array", "string", "number", "boolean"}}
 	},
+	typeOf[replayRate](): func() map[string]any {
+		return map[string]any{
+			"type": []any{"integer", "object"}, "minimum": 1, "maximum": 1_000_000, "additionalProperties": false,
+			"properties": map[string]any{
+				"permit": map[string]any{"type": "integer"}, "per": map[string]any{"type": "string"}, "burst": map[string]any{"type": "integer"},
+			},
+			"description": "new deliveries a second; or permit, per and burst as those of a subscription, where burst is how many may be made up for " +
+				"after a stall. Retries are not counted. Default: 500 a second for all replays that say none together, and at most half of the subscription's rate",
+		}
+	},
+	typeOf[events.ReplayState](): enum(replayStates),
 	typeOf[events.State]():       enum(allStates),
 	typeOf[events.Outcome]():     enum([]events.Outcome{events.Delivered, events.Retry, events.Dead, events.Held}),
 	typeOf[registry.SinkState](): enum([]registry.SinkState{registry.SinkActive, registry.SinkHeld, registry.SinkPaused, registry.SinkDisabled, registry.SinkUnverified}),

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"github.com/hookfleet/hookfleet/api"
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // things are objects of the tenant acme, of which nobody else is to learn anything. Everything in them that could be
 // learnt has the word acme in it.
 type things struct {
-	subscription, event, delivery, letter, key, subject, source string
+	subscription, event, delivery, letter, key, source, subject, replay string
 }
 
 // make makes things that no other call has touched.
@@ -37,12 +38,25 @@ func (b *bench) things(n int) things {
 	return o
 }
 
+// replayOf makes a replay, which is forgotten again by the function that it returns: only so many may be open.
+func (b *bench) replayOf(o *things) (forget func()) {
+	b.t.Helper()
+	o.replay = b.post("/v1/replays", fmt.Sprintf(`{"subscription":%q,"from":"events"}`, o.subscription)).want(http.StatusCreated).at("id")
+	return func() {
+		store := stream.NewReplays(b.js, b.writer)
+		all, err := store.List(b.t.Context())
+		must(b.t, err)
+		for _, s := range all {
+			must(b.t, store.Delete(b.t.Context(), s))
+		}
+	}
+}
+
 // object is which of them a route is about.
 func (o *things) object(path string) string {
 	id := map[string]string{
 		"subscriptions": o.subscription, "events": o.event, "deliveries": o.delivery, "dead-letters": o.letter, "keys": o.key,
-		"statuses": o.subject,
-		"sources":  o.source,
+		"sources": o.source, "statuses": o.subject, "replays": o.replay,
 	}[strings.Split(path+"//", "/")[2]]
 	if path == "/v1/statuses" {
 		return path + "?subject=" + o.subject
@@ -89,8 +103,13 @@ var accesses = map[string]access{
 	"DELETE /v1/dead-letters/{id}":      {"", 204, 204, 403, 404},
 	"POST /v1/dead-letters/{id}/replay": {"", 201, 201, 403, 404},
 
-	"GET /v1/statuses":            {"", 404, 200, 403, 404}, // the operator's is the tenant default
-	"GET /v1/statuses/{subject}":  {"", 404, 200, 403, 404},
+	"GET /v1/replays":              {"", 200, 200, 403, 200},
+	"POST /v1/replays":             {`{"subscription":"%o","from":"events"}`, 201, 201, 403, 404},
+	"GET /v1/replays/{id}":         {"", 200, 200, 403, 404},
+	"POST /v1/replays/{id}/pause":  {"", 200, 200, 403, 404},
+	"POST /v1/replays/{id}/resume": {"", 200, 200, 403, 404},
+	"DELETE /v1/replays/{id}":      {"", 204, 204, 403, 404},
+
 	"GET /v1/sources":             {"", 200, 403, 403, 403},
 	"POST /v1/sources":            {acmeSource, 201, 403, 403, 403},
 	"GET /v1/sources/{id}":        {"", 200, 403, 403, 403},
@@ -98,6 +117,8 @@ var accesses = map[string]access{
 	"DELETE /v1/sources/{id}":     {"", 204, 403, 403, 403},
 	"GET /v1/sources/{id}/items":  {"", 200, 403, 403, 403},
 	"POST /v1/sources/{id}/items": {`{"key":"acme-2"}`, 201, 403, 201, 403},
+	"GET /v1/statuses":            {"", 404, 200, 403, 404}, // the operator's is the tenant default
+	"GET /v1/statuses/{subject}":  {"", 404, 200, 403, 404},
 
 	"GET /v1/egress":          {"", 200, 200, 403, 200},
 	"GET /v1/keys":            {"", 200, 403, 403, 403},
@@ -138,7 +159,11 @@ func TestEveryRouteForEveryone(t *testing.T) {
 		} {
 			n++
 			mine := b.things(n)
-			req := request{method: r.Method, path: mine.object(r.Path), key: caller.key, body: strings.ReplaceAll(want.body, "%s", caller.tenant)}
+			forget := func() {}
+			if strings.HasPrefix(r.Path, "/v1/replays") {
+				forget = b.replayOf(&mine)
+			}
+			req := request{method: r.Method, path: mine.object(r.Path), key: caller.key, body: strings.NewReplacer("%s", caller.tenant, "%o", mine.subscription).Replace(want.body)}
 			if want.body == acmeEvent {
 				req.header = map[string]string{"Content-Type": "application/cloudevents+json"}
 			}
@@ -152,6 +177,7 @@ func TestEveryRouteForEveryone(t *testing.T) {
 			if a.status >= 400 || caller.name == "other" { // what was refused has not happened
 				b.untouched(name+" as "+caller.name, mine)
 			}
+			forget()
 		}
 	}
 }
@@ -165,6 +191,9 @@ func (b *bench) untouched(what string, o things) {
 	}
 	if d := b.get("/v1/deliveries/" + o.delivery); d.status != http.StatusOK || d.at("state") != "pending" {
 		b.t.Errorf("%s: the delivery is %s", what, d.body)
+	}
+	if r := b.get("/v1/replays/" + o.replay); o.replay != "" && (r.status != http.StatusOK || r.at("state") != "running") {
+		b.t.Errorf("%s: the replay is %s", what, r.body)
 	}
 	for _, path := range []string{"/v1/dead-letters/" + o.letter, "/v1/keys/" + o.key} {
 		if r := b.get(path); r.status != http.StatusOK {

@@ -33,6 +33,7 @@ type Delivery struct {
 	Reason       Reason    `json:"reason,omitempty"`    // of the last attempt or hold
 	NextAt       time.Time `json:"nextat,omitzero"`     // when the next attempt is due
 	ReplayOf     string    `json:"replayof,omitempty"`  // the delivery that this one repeats
+	Replay       string    `json:"replay,omitempty"`    // the replay job that made it
 	Record       uint64    `json:"record,omitempty"`    // sequence of the newest history record; 0 = none yet
 	Batch        *BatchRef `json:"batch,omitempty"`     // the batch that it was sent in; nil = none
 }
@@ -112,6 +113,13 @@ type Record struct {
 	EndedAt time.Time `json:"endedat,omitzero"`
 	First   bool      `json:"first,omitempty"` // the delivery's first record
 	Attempt *Attempt  `json:"attempt,omitempty"`
+}
+
+// CancelRecord is the record of a delivery that is cancelled at now, before its next attempt.
+func CancelRecord(d Delivery, reason Reason, now time.Time) *Record {
+	first := d.Record == 0
+	d.Reason, d.NextAt = reason, time.Time{}
+	return &Record{Delivery: d, State: StateCancelled, EndedAt: now.UTC(), First: first}
 }
 
 // DeadLetter is a delivery that was given up, with the whole event.

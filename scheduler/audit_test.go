@@ -20,7 +20,7 @@ func (f *fixture) subscribe(id string, paused bool) {
 	s := &events.Subscription{
 		ID: id, Tenant: "acme", Sink: "https://partner.example/", Protocol: events.ProtocolHTTP, Paused: paused,
 		ProtocolSettings: events.ProtocolSettings{Method: events.MethodPost, ContentMode: events.ModeStructured},
-		Config:           events.DefaultDeliveryConfig(),
+		Config:           new(events.DefaultDeliveryConfig()),
 	}
 	s.Config.Retry.MaxAge = events.Duration(time.Hour)
 	_, err := f.Registry.Create(f.Context(), s)

@@ -25,7 +25,7 @@ const (
 
 // endOf reports whether a held delivery has expired at now: its event, or it by its subscription.
 func endOf(p *stream.Parked, entry *registry.Entry, now time.Time) bool {
-	c := &entry.Subscription.Config
+	c := entry.Subscription.Config
 	if p.Delivery.Batch != nil { // a worker may be sending it in a batch that another delivery leads
 		now = now.Add(-time.Duration(c.Timeout) - openGrace)
 	}

@@ -25,7 +25,7 @@ type Deps struct {
 	Registry *registry.Registry
 	Writer   *stream.Writer
 	Storage  *stream.Storage
-	Metrics  prometheus.Registerer
+	Metrics  prometheus.Registerer // nil = none
 	Log      zerolog.Logger
 
 	Index       jetstream.JetStream // reads all events for the index of statuses, on a connection that nobody else waits for
@@ -46,6 +46,7 @@ type Scheduler struct {
 
 	sweeper sweeper
 	auditor auditor
+	metrics *metrics
 }
 
 // New checks cfg. It starts nothing.
@@ -54,7 +55,7 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
 	s := &Scheduler{
-		Deps: deps, cfg: cfg,
+		metrics: newMetrics(deps.Metrics), Deps: deps, cfg: cfg,
 		waitlist: stream.NewWaitlist(deps.JS), events: stream.NewEventLog(deps.JS), history: stream.NewHistory(deps.JS, nil),
 		statuses: stream.NewStatuses(deps.JS), auditor: newAuditor(),
 	}
@@ -96,6 +97,7 @@ func (s *Scheduler) act(ctx context.Context) {
 		loops.Go(func() { s.runIndex(ctx) })
 	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
+	loops.Go(func() { newReplays(s).run(ctx) })
 	var trimmed time.Time
 	loops.Go(func() {
 		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {

@@ -224,7 +224,9 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	f.cfg.LeaseRenew, f.cfg.LeaseExpiry, f.cfg.Sweep = 100*time.Millisecond, patience, 5*time.Millisecond
-	second, err := New(f.Deps, f.cfg)
+	deps := f.Deps
+	deps.Metrics = prometheus.NewRegistry() // it is another process
+	second, err := New(deps, f.cfg)
 	must(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	var first sync.WaitGroup

@@ -156,7 +156,7 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 func (w *Worker) claim(ctx context.Context, d *delivery) bool {
 	sub := d.entry.Subscription
 	err := w.registry.SetHealth(ctx, sub.ID, func(h *registry.Health) bool {
-		d.probe = claim(h, &sub.Config, time.Now())
+		d.probe = claim(h, sub.Config, time.Now())
 		return d.probe
 	})
 	if err != nil {

@@ -235,7 +235,7 @@ func (w *Worker) exchangeBatch(ctx context.Context, b *batch, by *pass) (a answe
 		return a, nil, start, took, errReturned
 	}
 	// The sink is judged once, before the next one may be sent.
-	v := classify(a, &first.entry.Subscription.Config, first.counted(), first.CreatedAt, start.Add(took), 0)
+	v := classify(a, first.entry.Subscription.Config, first.counted(), first.CreatedAt, start.Add(took), 0)
 	w.judgeSink(ctx, first.delivery, &v, by.gate)
 	by.gate.release(took)
 	return a, p, start, took, nil
@@ -274,7 +274,7 @@ func (w *Worker) settleAnswered(ctx context.Context, b *batch, p *plan, a answer
 	var leads *member
 	var shown *events.Response
 	for i, m := range b.members {
-		v := classify(a, &m.entry.Subscription.Config, m.counted(), m.CreatedAt, now, random)
+		v := classify(a, m.entry.Subscription.Config, m.counted(), m.CreatedAt, now, random)
 		attempt := describe(m.delivery, p, a, v, start, took)
 		attempt.WebhookID = b.id()
 		if i == 0 {

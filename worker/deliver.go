@@ -67,7 +67,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if answer.unsent {
 		return w.unsent(ctx, d, answer.err), nil
 	}
-	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
+	verdict = classify(answer, d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	returned := errors.Is(answer.err, context.Canceled)
 	if !returned { // before the next one may be sent
 		w.judgeSink(ctx, d, &verdict, pass.gate)
@@ -93,7 +93,7 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	switch {
 	case d.entry == nil || !d.entry.Owns(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
-	case w.cancels.has(d.ID):
+	case w.cancels.has(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
 	}
 	if v, late := tooLate(d, time.Now()); late {
@@ -159,7 +159,7 @@ func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, to
 		attempt.NextAt = v.NextAt.UTC()
 	}
 	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
-		attempt.Reason = rule(a, &d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
+		attempt.Reason = rule(a, d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
 	}
 	if a.response != nil {
 		attempt.Status = a.response.Status

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,12 +23,11 @@ type orderSink struct {
 	tb     testing.TB
 	answer func(subject string, n int) int // the status; 0 = 200
 
-	mu      sync.Mutex
-	open    map[string]bool
-	got     map[string][]int // that were answered with 200
-	asked   map[string]int
-	mixed   []string
-	waiting chan struct{} // non-nil: every request waits for it
+	mu    sync.Mutex
+	open  map[string]bool
+	got   map[string][]int // that were answered with 200
+	asked map[string]int
+	mixed []string
 }
 
 func newOrderSink(tb testing.TB, answer func(string, int) int) (*orderSink, string) {
@@ -344,4 +344,35 @@ func (b *bundle) laneConsumers() (names []string) {
 		}
 	}
 	return names
+}
+
+// TestLaneOfATest: a test of a sink that was held while the subscription is paused goes when it is resumed, whatever order
+// and status its subscription asks for.
+func TestLaneOfATest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var got atomic.Int64
+	url := sink(t, func(http.ResponseWriter, *http.Request) { got.Add(1) })
+	b.subscribeLane("tested", url, `{"lifecycle":{},"schedule":{"every":"1h"}}`)
+	if _, err := b.registry.SetPaused(t.Context(), "tested", true); err != nil {
+		t.Fatal(err)
+	}
+	b.work()
+	text := fmt.Sprintf(`{"specversion":"1.0","id":"t","source":"/hookfleet","type":%q}`, events.TypeTest)
+	e := must[*events.Event](t)(events.ParseStructured([]byte(text)))
+	now := time.Now()
+	w := stream.Waiting{Event: e, Delivery: events.Delivery{
+		ID: "1R1-tested", Subscription: "tested", Tenant: events.DefaultTenant, Event: events.EventRef{Sequence: 1}, CreatedAt: now, NextAt: now,
+	}}
+	if _, err := b.events.Write(t.Context(), must[*nats.Msg](t)(w.TimerMessage()), stream.Retries); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is held", func() bool {
+		c, err := b.waitlist.Count(t.Context(), "tested")
+		return err == nil && c.Held == 1
+	})
+	if _, err := b.registry.SetPaused(t.Context(), "tested", false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is sent", func() bool { return got.Load() == 1 })
 }

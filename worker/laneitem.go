@@ -61,6 +61,9 @@ func (w *Worker) attemptItem(t *tenure, d *delivery, it *laneItem) error {
 			return err
 		}
 	}
+	if it.cancelled {
+		return w.cancelItem(t, d)
+	}
 	if batches(d.entry) {
 		return w.attemptInBatch(w.sends, t.ctx, d, it.from)
 	}
@@ -191,7 +194,7 @@ func (t *tenure) find(delivery string) {
 	}
 	k := t.blocked[delivery]
 	delete(t.blocked, delivery)
-	if ok && !isTest(p.Event) {
+	if ok {
 		if k == nil {
 			k = t.keys.of(t.keyOf(p.Event))
 		}

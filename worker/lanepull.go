@@ -47,9 +47,9 @@ type lanePull struct {
 	asked    int    // messages that the broker owes us
 	behind   bool   // there is more in the stream
 	read     uint64 // sequence of the newest event that came
+	unsure   int    // events that the last owner may have had in hand although the broker does not know any more
 	past     bool   // it has met an event after its version
 	lost     bool   // the consumer is gone
-	parched  bool   // the broker had nothing to give
 	last     time.Time
 
 	mu   sync.Mutex
@@ -101,16 +101,25 @@ func (t *tenure) prepare() error {
 		return err
 	}
 	t.pull.behind, t.pull.read = state.NumPending > 0, state.Delivered.Stream
+	t.lease.Fence = max(t.lease.Fence, state.Delivered.Stream)
 	if err := t.readHistory(ctx, state); err != nil {
 		return err
 	}
 	if err := t.readWaiting(ctx); err != nil {
 		return err
 	}
+	if err := t.readCancelled(ctx, state.AckFloor.Stream); err != nil {
+		return err
+	}
 	if state.NumAckPending == 0 && state.Delivered.Stream == state.AckFloor.Stream {
 		return nil
 	}
 	t.pull.behind = true
+	t.pull.read = state.AckFloor.Stream
+	// Noted first: once it is rewound, the consumer does not tell any more how far it was.
+	if err := t.record(); err != nil {
+		return err
+	}
 	return t.lanes.store.Rewind(ctx, t.pull.consumer)
 }
 
@@ -156,9 +165,6 @@ func (t *tenure) readWaiting(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read what waits in lane %s: %w", t.id, err)
 		}
-		if isTest(p.Event) {
-			continue
-		}
 		t.moved[p.Delivery.ID] = true
 		k := t.keys.of(t.keyOf(p.Event))
 		if p.Place != stream.PlaceHeld {
@@ -190,7 +196,7 @@ func (t *tenure) addHeld(k *laneKey, p *stream.Parked, suspect bool) {
 	t.queue(k, &laneItem{
 		at: events.LifecycleTime(p.Event, p.Delivery.CreatedAt),
 		id: p.Delivery.ID, sequence: p.Delivery.Event.Sequence, created: p.Delivery.CreatedAt,
-		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect,
+		first: p.Delivery.Attempts == 0 && !isTest(p.Event), held: p.Sequence, suspect: suspect, delivery: events.Delivery{Subscription: t.id, Replay: p.Delivery.Replay},
 	})
 }
 
@@ -208,6 +214,10 @@ func (t *tenure) ask(now time.Time) {
 	switch {
 	case t.ctx.Err() != nil || p.lost:
 		return
+	case t.catchesUp():
+		if p.asked > 0 {
+			return
+		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
 	case !t.shut.IsZero() && !t.w.tight():
@@ -226,6 +236,12 @@ func (t *tenure) ask(now time.Time) {
 		t.log.Warn().Err(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
+}
+
+// catchesUp reports whether the lane reads on although nothing may be sent now: what the last owner had in hand is settled or
+// goes to HELD while the history is at hand that tells, and not at a take-over in some hours.
+func (t *tenure) catchesUp() bool {
+	return (t.tick.scheduled || !t.shut.IsZero()) && (t.pull.read < t.lease.Fence || t.pull.unsure > 0)
 }
 
 func (t *tenure) request(n int, expires, heartbeat time.Duration) error {
@@ -284,6 +300,7 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)
+	t.pull.unsure = max(0, t.pull.unsure-1)
 	t.tick.came(from.Sequence)
 	if from.Sequence > t.version.Until {
 		t.pull.past = true // of a later version; this one's consumer goes
@@ -306,14 +323,21 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		t.moved = nil
 	}
 	t.pull.window++
-	t.queue(t.keys.of(t.keyOf(e)), &laneItem{
+	it := &laneItem{
 		at: events.LifecycleTime(e, from.Stored),
 		id: id, sequence: from.Sequence, created: from.Stored.UTC(), came: time.Now(), first: true, m: m, kept: kept, from: from,
 		event: e, suspect: from.Sequence <= t.fence || from.Times > 1,
 		delivery: events.Delivery{
 			ID: id, Subscription: t.id, Tenant: e.Tenant(), Event: events.Ref(e, from.Sequence), CreatedAt: from.Stored.UTC(),
 		},
-	})
+	}
+	if t.cancelled[id] {
+		delete(t.cancelled, id)
+		it.cancelled = true
+		t.start(&laneKey{aside: true, running: it}, it)
+		return
+	}
+	t.queue(t.keys.of(t.keyOf(e)), it)
 }
 
 // queue puts an item into its key's queue. Where only the newest of a key goes, what is older ends at once.

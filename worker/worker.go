@@ -139,6 +139,9 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if deps.Ticks == nil || deps.Progress == nil {
+		return nil, errors.New("worker: lanes need the ticks of sources, and the progress of lifecycles")
+	}
 	id := "w-" + strings.ToLower(rand.Text()[:12])
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
@@ -165,7 +168,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w.lanes = newLanes(w, stream.NewLanes(deps.JS))
 	w.cancels.told = func(delivery string) {
 		if _, subscription, _, ok := events.ParseDeliveryID(delivery); ok {
-			w.lanes.heldFor(subscription, delivery)
+			w.lanes.tell(subscription, func(t *tenure) { t.cancel(delivery) })
 		}
 	}
 	w.metrics = newMetrics(deps.Metrics, w)

@@ -267,6 +267,10 @@ func (f *fleet) awaitLoaded(ctx context.Context) error {
 	return nil
 }
 
+// recordPace gathers history records: what was sent keeps its slot of the worker for so long, and its sink waits for nothing.
+// At 7,000 deliveries/s 35 share a group.
+const recordPace = 5 * time.Millisecond
+
 // startWorker starts the worker, and the egress that only it sends by.
 func (f *fleet) startWorker(context.Context) (err error) {
 	egressConfig := egress.DefaultConfig()
@@ -288,7 +292,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}
-	records, waits := stream.NewWriter(f.back, nil), stream.NewWriter(f.back, f.syncer())
+	records, waits := stream.NewWriter(f.back, nil).Paced(recordPace), stream.NewWriter(f.back, f.syncer())
 	ticks := stream.NewSourceTicks(f.js, f.log)
 	f.support.run("source ticks", ticks.Run)
 	f.support.run("record writer", records.Run)

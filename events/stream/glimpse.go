@@ -12,13 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// walkBatch: the server shuts writers out while it answers, 20 µs a message.
-	walkBatch = 64
-	// walkBytes bounds an answer when events are large.
-	walkBytes = 4 << 20
-)
-
 // Glimpse is a message of RETRIES or HELD that is not decoded: enough to pass over most of them at little cost.
 type Glimpse struct {
 	m *stored
@@ -68,7 +61,7 @@ func (g Glimpse) Parked() (*Parked, error) { return parseParked(g.m, g.Place()) 
 func (w *Waitlist) Walk(ctx context.Context, stream string, from uint64, limit int, visit func(Glimpse) error) (next uint64, err error) {
 	next = max(from, 1)
 	for visited := 0; visited < limit; {
-		batch, err := w.batch(ctx, stream, next)
+		batch, err := w.batch(ctx, stream, "", next, walkBatch)
 		if err != nil {
 			return next, err
 		}
@@ -84,11 +77,6 @@ func (w *Waitlist) Walk(ctx context.Context, stream string, from uint64, limit i
 		visited += len(batch)
 	}
 	return next, nil
-}
-
-// batch returns the next messages of a stream at or after from; none at its end.
-func (w *Waitlist) batch(ctx context.Context, stream string, from uint64) ([]*stored, error) {
-	return w.several(ctx, stream, fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, walkBatch, walkBytes))
 }
 
 // Rearm sets a timer again at its own time, which has passed, so that it fires at once. It returns false when the timer

@@ -33,6 +33,7 @@ type History struct {
 	waiting *Waitlist
 	dead    *DeadList
 	match   Matcher
+	lanes   LaneLister // nil = there are none
 }
 
 // NewHistory reads through js, whose connection should be its own: the server answers reads in the order of what else
@@ -56,6 +57,9 @@ func (h *History) Find(ctx context.Context, id string) (f *Found, ok bool, err e
 		return nil, false, nil
 	}
 	f, err = h.findWaiting(ctx, subscription, sequence, id)
+	if f == nil && err == nil && replay == 0 {
+		f, err = h.findUnreached(ctx, subscription, sequence, id)
+	}
 	if f == nil && err == nil {
 		f, err = h.findRecords(ctx, subscription, sequence, id)
 	}
@@ -321,6 +325,15 @@ func (h *History) findPending(ctx context.Context, subscription string, sequence
 		}
 	}
 	return nil, nil
+}
+
+// findUnreached finds a delivery that its lane has before it: it may have been there for days, and the records since then
+// need not be read.
+func (h *History) findUnreached(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
+	if is, err := h.unreached(ctx, subscription, sequence); !is || err != nil {
+		return nil, err
+	}
+	return h.findPending(ctx, subscription, sequence, id)
 }
 
 // expected returns the deliveries that the event at sequence asks for, as they are before their first record.

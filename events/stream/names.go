@@ -16,9 +16,9 @@ const (
 	HeldName = "HELD"     // deliveries whose sink may not be sent to now
 	DeadName = "DEAD"     // dead letters
 	Attempts = "ATTEMPTS" // delivery history
+	Items    = "ITEMS"    // what status sources watch
 
 	StatusesName = "STATUSES" // the newest event with a status of each subject and type
-	Items        = "ITEMS"    // what status sources watch
 )
 
 // KV buckets.
@@ -28,8 +28,10 @@ const (
 	BucketPaces         = "hookfleet_paces"         // key: subscription id; how far its rate is used up, while that matters
 	BucketKeys          = "hookfleet_keys"          // key: API key id
 	BucketWorkers       = "hookfleet_workers"       // key: worker id; heartbeats that expire
-	BucketCancels       = "hookfleet_cancels"       // key: delivery id; cancels of deliveries in flight, that expire
+	BucketCancels       = "hookfleet_cancels"       // keys: delivery id, replay.<replay>; cancels of deliveries in flight, that expire
 	BucketTokens        = "hookfleet_tokens"        // key: subscription id; the token that its token server gave
+	BucketReplays       = "hookfleet_replays"       // keys: job.<replay>, as it was asked for; run.<replay>, how far it is
+	BucketReplayed      = "hookfleet_replayed"      // key: <subscription>.<since when it exists>.<chunk>; the events whose delivery a replay made
 	BucketLanes         = "hookfleet_lanes"         // key: subscription id; who runs its lane, and the lane's last tick
 	BucketLifecycle     = "hookfleet_lifecycle"     // key: subscription id, dot, hash of the key; what was delivered for it
 	BucketSources       = "hookfleet_sources"       // key: id of a status source
@@ -134,6 +136,9 @@ func HeldSubject(subscription, delivery string) string {
 
 // HeldConsumer is the consumer that drains a sink's held queue.
 func HeldConsumer(subscription string) string { return "held-" + subscription }
+
+// CancelledReplay is the key in BucketCancels that cancels what a replay made.
+func CancelledReplay(replay string) string { return "replay." + replay }
 
 // ProgressSubject is where the progress of one key of a lifecycle is. Its hash is too long for two keys to share it.
 func ProgressSubject(subscription, key string) string {

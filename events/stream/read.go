@@ -294,8 +294,9 @@ func (r reader) warm(ctx context.Context, stream string, from, to uint64) error 
 // scan describes a range of a stream to be read in order.
 type scan struct {
 	stream      string
-	filter      string // "" = all. The server counts what matches after from first: warm the range before
-	from, to    uint64 // sequences, both included
+	filter      string   // "" = all. The server counts what matches after from first: warm the range before
+	filters     []string // several, instead of filter; no two overlap
+	from, to    uint64   // sequences, both included
 	headersOnly bool
 }
 
@@ -306,7 +307,7 @@ func (r reader) read(ctx context.Context, s scan, fn func(sequence uint64, msg *
 		return nil
 	}
 	c, err := r.js.CreateConsumer(ctx, s.stream, jetstream.ConsumerConfig{
-		FilterSubject: s.filter, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(s.from, 1),
+		FilterSubject: s.filter, FilterSubjects: s.filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(s.from, 1),
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: s.headersOnly,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: scanIdle,
 	})

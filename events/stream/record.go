@@ -88,6 +88,9 @@ func appendDelivery(b []byte, d *events.Delivery) []byte {
 	if d.ReplayOf != "" {
 		b = appendMember(b, "replayof", d.ReplayOf)
 	}
+	if d.Replay != "" {
+		b = appendMember(b, "replay", d.Replay)
+	}
 	if d.Record != 0 {
 		b = append(b, `,"record":`...)
 		b = appendUint(b, d.Record)

@@ -16,7 +16,7 @@ func TestAppendRecordIsWhatJSONWouldBe(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 678900000, time.UTC)
 	full := events.Record{
 		Delivery: events.Delivery{
-			ID: "1-a", Subscription: "a", Tenant: "t", CreatedAt: now, Attempts: 2, Uncounted: 1, Reason: "gone", NextAt: now, ReplayOf: "1-a", Record: 7, Batch: &events.BatchRef{ID: "msg_x", List: 6},
+			ID: "1-a", Subscription: "a", Tenant: "t", CreatedAt: now, Attempts: 2, Uncounted: 1, Reason: "gone", NextAt: now, ReplayOf: "1-a", Replay: "job-1", Record: 7, Batch: &events.BatchRef{ID: "msg_x", List: 6},
 			Event: events.EventRef{Sequence: 1, ID: "é\"\\\n<&>", Source: "/s", Type: "t", Subject: "s\u2028"},
 		},
 		State: events.StateDead, EndedAt: now, First: true,

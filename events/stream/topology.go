@@ -257,6 +257,8 @@ func (t *Topology) buckets() []jetstream.KeyValueConfig {
 		plain(BucketSources),
 		plain(BucketSourceTicks),
 		plain(BucketPolls),
+		plain(BucketReplays),
+		plain(BucketReplayed),
 		expiring(BucketPollers, 0),
 		expiring(BucketWorkers, 0),
 		expiring(BucketPaces, 0),
@@ -300,14 +302,14 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 			Name: Attempts, Subjects: []string{SubjectHistory + ">"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: historyRetention, Compression: jetstream.S2Compression, AllowBatchPublish: true,
 		}),
-		file(jetstream.StreamConfig{
-			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
-		}),
 		// One message an item. Completed ones carry the time that they are kept for.
 		file(jetstream.StreamConfig{
 			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
+		}),
+		file(jetstream.StreamConfig{
+			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
 		}),
 	}
 }

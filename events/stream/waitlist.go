@@ -317,14 +317,14 @@ func (w *Waitlist) Total(ctx context.Context) (Counts, error) {
 }
 
 // purge removes the messages of a stream that match subject.
-func (w *Waitlist) purge(ctx context.Context, stream, subject string) (uint64, error) {
+func (r reader) purge(ctx context.Context, stream, subject string) (uint64, error) {
 	req := struct {
 		Filter string `json:"filter"`
 	}{subject}
 	var answer struct {
 		Purged uint64 `json:"purged"`
 	}
-	if err := w.call(ctx, "STREAM.PURGE."+stream, req, &answer); err != nil {
+	if err := r.call(ctx, "STREAM.PURGE."+stream, req, &answer); err != nil {
 		return 0, fmt.Errorf("purge %s of %s: %w", subject, stream, err)
 	}
 	return answer.Purged, nil

@@ -20,8 +20,8 @@ func (f *flow) expiring(at string) fleettest.Receipt {
 
 func in(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
 
-// expired checks that a delivery was skipped for its event's age after so many attempts.
-func (f *flow) expired(r fleettest.Receipt, attempts int) {
+// tooLate checks that a delivery was skipped for its event's age after so many attempts.
+func (f *flow) tooLate(r fleettest.Receipt, attempts int) {
 	f.t.Helper()
 	d := f.await(r, "skipped")
 	if d.Reason != "expired" || d.AttemptCount != attempts || d.EndedAt.IsZero() || !d.NextAt.IsZero() {
@@ -32,8 +32,8 @@ func (f *flow) expired(r fleettest.Receipt, attempts int) {
 // testExpirytime: an event that has expired is not sent, whether at first, again, or after it was held.
 func testExpirytime(t *testing.T, s *fleettest.Server) {
 	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"1s","jitter":0}`)
-	f.expired(f.expiring("2026-01-01T00:00:00Z"), 0)
-	f.expired(f.expiring(in(-time.Second)), 0)
+	f.tooLate(f.expiring("2026-01-01T00:00:00Z"), 0)
+	f.tooLate(f.expiring(in(-time.Second)), 0)
 	if n := len(f.sink.Got(f.path)); n != 0 {
 		t.Errorf("%d requests for what has expired", n)
 	}
@@ -44,14 +44,14 @@ func testExpirytime(t *testing.T, s *fleettest.Server) {
 		t.Errorf("the attribute was changed: %s", body)
 	}
 	f.sink.On(f.path, fails)
-	f.expired(f.expiring(in(500*time.Millisecond)), 1)
+	f.tooLate(f.expiring(in(500*time.Millisecond)), 1)
 	if letters := f.client.DeadLetters(t, f.name); len(letters) != 0 {
 		t.Errorf("skips left dead letters %+v", letters)
 	}
 	f.pause()
 	held := f.expiring(in(2 * time.Second))
 	f.await(held, "held")
-	f.expired(held, 0) // while it is paused
+	f.tooLate(held, 0) // while it is paused
 	f.resume()
 	if waiting := f.client.AwaitState(t, f.name, "active").Status.Waiting; waiting != 0 {
 		t.Errorf("%d wait", waiting)
@@ -65,9 +65,9 @@ func testExpirytimeBatch(t *testing.T, s *fleettest.Server) {
 	f.client.Subscribe(t, f.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"protocolsettings":{"contentmode":"batch","batch":{"linger":"300ms"}},
 		"config":{"retry":{"policy":"fixed","initial":"2500ms","jitter":0}}}`, f.name, f.sink.URL(f.path)))
 	past, soon, never := f.expiring(in(-time.Second)), f.expiring(in(1500*time.Millisecond)), f.expiring(in(time.Hour))
-	f.expired(past, 0)
+	f.tooLate(past, 0)
 	f.await(never, "delivered")
-	f.expired(soon, 1)
+	f.tooLate(soon, 1)
 	got := f.sink.WaitAnswered(f.path, 2)
 	if contains(string(got[0].Body), past.ID) || !contains(string(got[0].Body), soon.ID) || contains(string(got[1].Body), soon.ID) || !contains(string(got[1].Body), never.ID) {
 		t.Errorf("batches %s and %s; %s had expired, then %s", got[0].Body, got[1].Body, past.ID, soon.ID)

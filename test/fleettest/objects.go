@@ -207,3 +207,35 @@ func (c *Client) DeadLetters(t testing.TB, subscription string) []DeadLetter {
 	t.Helper()
 	return List[DeadLetter](t, c, "/v1/dead-letters?subscription="+subscription)
 }
+
+// Replay is a job that delivers once more.
+type Replay struct {
+	ID, Tenant, Subscription, From, State, Reason      string
+	Matched, Sent, Delivered, Dead, Skipped, Cancelled int
+	DryRun, Again                                      bool
+	CreatedAt, EndedAt, Since, Until                   time.Time
+}
+
+// Replay makes a replay, which has to be taken. body is JSON.
+func (c *Client) Replay(t testing.TB, body string) *Replay {
+	t.Helper()
+	r := &Replay{}
+	resp := c.Must(t, http.StatusCreated, http.MethodPost, "/v1/replays", body, r)
+	if at := resp.Header.Get("Location"); at != "/v1/replays/"+r.ID {
+		t.Errorf("Location %q of replay %s", at, r.ID)
+	}
+	return r
+}
+
+// AwaitReplay waits for a replay to be in a state, and of an end also for the last of its deliveries.
+func (c *Client) AwaitReplay(t testing.TB, id, state string) *Replay {
+	t.Helper()
+	var r *Replay
+	Eventually(t, "replay "+id+" is "+state, func() (bool, any) {
+		r = &Replay{}
+		raw := c.Must(t, http.StatusOK, http.MethodGet, "/v1/replays/"+id, nil, r)
+		ended := state == "done" || state == "cancelled"
+		return r.State == state && (!ended || !r.EndedAt.IsZero()), string(raw.Body)
+	})
+	return r
+}

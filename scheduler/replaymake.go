@@ -1,0 +1,288 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/registry"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// advance makes the next deliveries, as many as its rate and those under way allow. moved says that there may be more soon.
+func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool, err error) {
+	run := &r.job.Run
+	if r.through() {
+		return false, r.rest(ctx)
+	}
+	if r.job.From == events.ReplayEvents && !r.turn(r) {
+		return false, nil
+	}
+	interval, burst := r.rate(entry)
+	n := min(r.pace.allowed(time.Now(), interval, burst), freshLimit(entry.Subscription)-len(r.fresh), maxOpen-len(r.fresh)-len(r.open))
+	if n <= 0 {
+		return len(r.open) < maxOpen, nil
+	}
+	first := len(run.Plan) == 0
+	var made []*candidate
+	if first {
+		made, err = r.plan(ctx, entry, n)
+	} else {
+		made, err = r.planned(ctx, n)
+	}
+	if err != nil || len(made) == 0 {
+		return true, err
+	}
+	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
+		if run.Records, err = r.history.End(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := r.saveNow(ctx); err != nil {
+		return false, err
+	}
+	r.pace.spend(len(made), interval)
+	return true, r.make(ctx, made, first, interval)
+}
+
+// plan looks for the next n deliveries to make.
+func (r *replay) plan(ctx context.Context, entry *registry.Entry, n int) (made []*candidate, err error) {
+	run := &r.job.Run
+	for looked := 0; looked < replayLook && len(made) < n && run.Next <= r.job.Through; looked += r.page {
+		page, next, err := r.candidates(ctx, entry, n-len(made))
+		if err != nil {
+			return nil, err
+		}
+		r.changed = true
+		for _, c := range page {
+			if len(made) == n {
+				next = c.At
+				break
+			}
+			before, err := r.madeBefore(ctx, c.At)
+			if err != nil {
+				return nil, err
+			}
+			if run.Counts.Matched++; before {
+				r.skip()
+				continue
+			}
+			made = append(made, c)
+			run.Plan = append(run.Plan, c.Planned)
+		}
+		run.Next = next
+	}
+	return made, nil
+}
+
+// planned reads again what is planned and was not made by whoever planned it, the first n of it.
+func (r *replay) planned(ctx context.Context, n int) (made []*candidate, err error) {
+	run := &r.job.Run
+	for len(run.Plan) > len(made) && len(made) < n {
+		p := run.Plan[len(made)]
+		c, err := r.again(ctx, p)
+		switch {
+		case err != nil:
+			return nil, err
+		case c == nil: // the event was trimmed, or somebody else replayed the dead letter
+			run.Plan = append(run.Plan[:len(made):len(made)], run.Plan[len(made)+1:]...)
+			r.skip()
+			r.changed = true
+		default:
+			made = append(made, c)
+		}
+	}
+	return made, nil
+}
+
+// make makes the first deliveries of the plan, durably, spread over the step: made at once they would meet the live ones as
+// a burst. first says that nobody has tried before: then a delivery that is there already is somebody else's.
+func (r *replay) make(ctx context.Context, made []*candidate, first bool, interval time.Duration) error {
+	type result struct {
+		i   int
+		ack stream.Ack
+		err error
+	}
+	results := make(chan result, len(made))
+	began, gap := time.Now(), min(interval, replayStep*3/4/time.Duration(len(made)))
+	for i, c := range made {
+		until(ctx, began.Add(gap*time.Duration(i)))
+		msg, err := c.waiting.ReplayMessage()
+		if err == nil {
+			durable := "" // the sync after the last one is of all
+			if i == len(made)-1 {
+				durable = stream.Retries
+			}
+			err = r.Writer.Submit(msg, durable, func(ack stream.Ack, err error) { results <- result{i, ack, err} })
+		}
+		if err != nil {
+			results <- result{i, stream.Ack{}, err}
+		}
+	}
+	var failed error
+	acks := make([]stream.Ack, len(made))
+	for range made { // the writer answers within its own time
+		one := <-results
+		failed, acks[one.i] = errors.Join(failed, one.err), one.ack
+	}
+	if failed != nil {
+		return fmt.Errorf("make deliveries: %w", failed)
+	}
+	for i, c := range made {
+		if err := r.made(ctx, c.Planned, !first || !acks[i].Duplicate); err != nil {
+			return err
+		}
+	}
+	r.job.Run.Plan = r.job.Run.Plan[len(made):]
+	return nil
+}
+
+// until waits until a time, if that is worth it, or until ctx ends.
+func until(ctx context.Context, at time.Time) {
+	const worth = time.Millisecond
+	left := time.Until(at)
+	if left < worth {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// made counts a delivery that was made, by us or by somebody else, and takes its dead letter off the list.
+func (r *replay) made(ctx context.Context, p stream.Planned, ours bool) error {
+	r.changed = true
+	if ours {
+		r.job.Run.Counts.Sent++
+		r.fresh[p.Delivery] = struct{}{}
+		r.metrics.replayed.WithLabelValues("sent").Inc()
+	} else {
+		r.skip()
+	}
+	if p.Letter != "" {
+		_, err := r.dead.Delete(ctx, p.Letter)
+		return err
+	}
+	r.job.Run.Made(p.At)
+	return nil
+}
+
+func (r *replay) skip() {
+	r.job.Run.Counts.Skipped++
+	r.metrics.replayed.WithLabelValues("skipped").Inc()
+}
+
+// madeBefore reports whether a replay has made the delivery of the event at a sequence, and should have.
+func (r *replay) madeBefore(ctx context.Context, at uint64) (bool, error) {
+	if r.job.Again || r.job.From != events.ReplayEvents {
+		return false, nil
+	}
+	err := r.marksAt(ctx, at)
+	return err == nil && r.marks.Has(at), err
+}
+
+// mark marks what was made, so that it needs no place in the run any more.
+func (r *replay) mark(ctx context.Context) error {
+	for _, row := range r.job.Run.Unmarked {
+		for at := row[0]; at <= row[1]; at++ {
+			if err := r.marksAt(ctx, at); err != nil {
+				return err
+			}
+			r.marks.Set(at)
+		}
+	}
+	if r.marks != nil {
+		if err := r.replayed.Save(ctx, r.marks); err != nil {
+			return err
+		}
+	}
+	r.changed = r.changed || len(r.job.Run.Unmarked) > 0
+	r.job.Run.Unmarked = nil
+	return nil
+}
+
+// marksAt has the marks of a sequence at hand.
+func (r *replay) marksAt(ctx context.Context, at uint64) error {
+	if r.marks != nil && r.marks.Covers(at) {
+		return nil
+	}
+	if r.marks != nil {
+		if err := r.replayed.Save(ctx, r.marks); err != nil {
+			return err
+		}
+	}
+	marks, err := r.replayed.Load(ctx, r.job.Subscription, r.job.Subscribed, at)
+	r.marks = marks
+	return err
+}
+
+// resolve finds out which planned deliveries were made by whoever planned them. Those wait, or have records: what is on
+// its way has both for a moment, so the places come first.
+func (r *replay) resolve(ctx context.Context) error {
+	run := &r.job.Run
+	if len(run.Plan)+len(run.Unmarked) == 0 {
+		return nil
+	}
+	const theirs, ours = 1, 2
+	found := map[string]int{}
+	for _, p := range run.Plan {
+		parked, waits, err := r.waitlist.Find(ctx, r.job.Subscription, p.Delivery)
+		switch {
+		case err != nil:
+			return err
+		case waits && parked.Delivery.Replay == r.id:
+			found[p.Delivery] = ours
+		case waits:
+			found[p.Delivery] = theirs
+		}
+	}
+	_, err := r.history.Follow(ctx, r.job.Subscription, run.Records, func(id string, _ events.State) {
+		if found[id] == 0 {
+			found[id] = ours
+		}
+	})
+	if err != nil {
+		return err
+	}
+	plan := run.Plan
+	run.Plan = nil
+	for _, p := range plan {
+		if found[p.Delivery] == 0 {
+			run.Plan = append(run.Plan, p)
+		} else if err := r.made(ctx, p, found[p.Delivery] == ours); err != nil {
+			return err
+		}
+	}
+	r.log.Info().Int("planned", len(plan)).Int("made", len(plan)-len(run.Plan)).Msg("replay taken over")
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
+	return r.saveNow(ctx)
+}
+
+// dryRun counts what would be made.
+func (r *replay) dryRun(ctx context.Context, entry *registry.Entry) (moved bool, err error) {
+	run := &r.job.Run
+	for looked := 0; looked < replayLook && run.Next <= r.job.Through; looked += r.page {
+		page, next, err := r.candidates(ctx, entry, maxPage)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range page {
+			before, err := r.madeBefore(ctx, c.At)
+			if err != nil {
+				return false, err
+			}
+			if run.Counts.Matched++; before {
+				run.Counts.Skipped++
+			}
+		}
+		run.Next, r.changed = next, true
+	}
+	return true, nil
+}
