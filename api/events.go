@@ -73,7 +73,9 @@ func (a *API) eventRoutes() []route {
 
 const (
 	publishText = "Answered when the event is on disk. Publishing the same tenant, source and id again is harmless: 202, duplicate true, the same " +
-		"sequence, and nothing is delivered again; other data or attributes under them are refused with id_reuse. A batch is all or nothing."
+		"sequence, and nothing is delivered again; other data or attributes under them are refused with id_reuse. A batch is all or nothing. " +
+		"From its expirytime on an event is not sent any more: deliveries that have not ended are skipped, reason expired; a value that is no RFC 3339 time is none. " +
+		"traceparent and tracestate are attributes like others; HTTP headers of these names are neither read nor made."
 	publishBodyText = "One event in structured mode, a batch, or any other media type in binary mode, with the attributes in ce-* headers; all headers " +
 		"together may have 32 KiB, so that longer attributes need structured mode."
 )

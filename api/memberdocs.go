@@ -52,7 +52,7 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"RetryPolicy.policy":           "exponential (initial, factor, max), fixed (initial) or schedule (its last entry repeats)",
 	"RetryPolicy.jitter":           "delay × (1 ± jitter)",
 	"RetryPolicy.maxattempts":      "first attempt included",
-	"RetryPolicy.maxage":           "no attempt after this, counted from acceptance; then a dead letter, reason expired_retry; 0s = none",
+	"RetryPolicy.maxage":           "no attempt after this, counted from acceptance; then a dead letter, reason expired_retry, about a second later also where it is held and nobody resumes it; 0s = none",
 	"RetryPolicy.maxretryafter":    "caps Retry-After, which is a floor for the next attempt",
 	"Filter.exact":                 "attributes and their values; several = and",
 	"Filter.prefix":                "attributes and how their values begin",

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -80,6 +81,8 @@ func (a *API) getStatus(c *call, subject string) error {
 	cancel()
 	s, err := a.status.Newest(ctx, tenant, subject, c.query.text("type"))
 	switch {
+	case errors.Is(err, stream.ErrManyTypes):
+		return faulty(CodeInvalidParameter, events.Fault{Pointer: "type", Detail: "is required for a subject with statuses of so many types"})
 	case err != nil:
 		return err
 	case s == nil && behind != nil:

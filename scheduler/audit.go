@@ -17,7 +17,7 @@ const (
 	openGrace = time.Minute
 	// slowRate is from when on the pause between two deliveries is one to expire in.
 	slowRate = 5 * time.Second
-	// learnTime bounds what is read of HELD in one step, at 20 µs a message; the next step goes on.
+	// learnTime bounds what is read of HELD in one step, at 50 µs a message; the next step goes on.
 	learnTime = 250 * time.Millisecond
 	// learnPage is how many are read between two looks at the clock.
 	learnPage = 1024

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 )
 
@@ -37,16 +36,4 @@ func (r reader) several(ctx context.Context, stream string, request []byte) (fou
 			return nil, fmt.Errorf("read stream %s: %s %s", stream, status, msg.Header.Get("Description"))
 		}
 	}
-}
-
-// lastOf returns the last message of each subject that matches filter. It must match few: the server refuses more than
-// 1,024, and looks for all of them under the stream's lock.
-func (r reader) lastOf(ctx context.Context, stream, filter string) ([]*stored, error) {
-	request, err := json.Marshal(struct {
-		Last []string `json:"multi_last"`
-	}{[]string{filter}})
-	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	return r.several(ctx, stream, request)
 }
