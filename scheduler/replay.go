@@ -15,12 +15,17 @@ import (
 
 // Bounds of one replay.
 const (
-	// replayStep is how soon a replay that makes deliveries looks again: a write and a read of the broker each time.
-	replayStep = 50 * time.Millisecond
+	// replayStep is how soon a replay that makes deliveries looks again: a read of the broker each time.
+	replayStep = 20 * time.Millisecond
+	// replayAhead is how far a plan reaches: it is stored durably, which costs live traffic more than anything else here.
+	replayAhead = 250 * time.Millisecond
+	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
+	maxPlan      = 256
+	maxPlanBytes = 4 << 20
 	// replayIdle is how soon one looks again that waits for others: a retry, a turn, its owner.
 	replayIdle = 500 * time.Millisecond
 	// replayLook is how many messages one step reads at most: 20,000 a second, some ten percent of a core.
-	replayLook = 1024
+	replayLook = 512
 	// maxUnmarked bounds the rows of events that wait to be marked, 20 bytes each in every write of the run. Marking costs a
 	// write more.
 	maxUnmarked = 128
@@ -36,8 +41,7 @@ const (
 
 // replay is one job in the hands of the scheduler that acts. Its goroutine owns it, but for wish and wake.
 //
-// It goes in steps. Each one first stores, in one write, what the step before has done and what this one is about to make
-// (the plan), and then makes it. A process that is killed leaves a plan of which some deliveries were made: whoever takes
+// It stores, in one write, what it has done and what it is about to make (the plan), makes that in steps, and goes on so. A process that is killed leaves a plan of which some deliveries were made: whoever takes
 // over finds those where they wait, or their records, and makes the others.
 type replay struct {
 	*replays
@@ -54,6 +58,9 @@ type replay struct {
 	told     bool      // the workers know that it is cancelled
 
 	fresh, open map[string]struct{} // as those of the run
+	queue       []*candidate        // the plan, ready to be made
+	first       bool                // nobody has tried to make it before
+	unsynced    bool                // some of what was made may not be on disk
 	marks       *stream.Marks
 	matcher     matcher
 	pace        replayPace
@@ -137,6 +144,7 @@ func (r *replay) takeOver(ctx context.Context) (gone bool, err error) {
 		return false, err
 	}
 	r.job, r.marks, r.matcher, r.pace, r.page, r.checked = job, nil, matcher{}, replayPace{}, minPage, time.Now()
+	r.queue, r.unsynced = nil, false
 	r.fresh, r.open = setOf(job.Run.Fresh), setOf(job.Run.Open)
 	if r.job.Run.Number == 0 {
 		if err := r.begin(ctx); err != nil {
@@ -214,7 +222,7 @@ func (r *replay) rest(ctx context.Context) error {
 	}
 	r.yield(r)
 	r.share(r, false)
-	r.pace = replayPace{}
+	r.pace, r.queue = replayPace{}, nil
 	return nil
 }
 
@@ -252,6 +260,12 @@ func (r *replay) saveNow(ctx context.Context) error {
 		if err := r.mark(ctx); err != nil {
 			return err
 		}
+	}
+	if r.unsynced { // before the plan that they are in is forgotten
+		if err := r.Writer.Sync(stream.Retries); err != nil {
+			return err
+		}
+		r.unsynced = false
 	}
 	r.job.Run.Fresh, r.job.Run.Open = listOf(r.fresh), listOf(r.open)
 	if err := r.store.SaveRun(ctx, r.job); err != nil {
