@@ -3,13 +3,14 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.release=$(VERSION)
 FUZZTIME ?= 10s
+SOAK     ?= 30m
 
 # golangci-lint is built from source, so that it is made by the same Go as what it reads. A new version: change it here.
 LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check race faults bench fuzz clean
+.PHONY: help run build test check race faults soak bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ race: ## run the tests with the race detector, in random order
 
 faults: ## kill, stop and starve the fleet, and count what is lost
 	HOOKFLEET_FAULTS=full $(GO) test -count=1 -timeout 60m -v ./test/faults/...
+
+soak: ## run the five partner systems together, with partners that fail, for SOAK
+	HOOKFLEET_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v ./test/partners/soak
 
 bench: build ## measure a fleet on this machine beside its raw limits
 	bin/hookfleet bench

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,7 @@ type Config struct {
 	Listen         string // host:port; port 0 = any free one
 	MaxConnections int    // open connections at a time; more wait to be accepted
 	Version        string // of this build, for the OpenAPI document
+	NoStatuses     bool   // there is no index of statuses
 	StatusOnly     bool   // serve only what needs no key: health, readiness, metrics. For processes without the api role
 }
 
@@ -47,7 +49,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks and Sender are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender and SourceTerminal are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -61,6 +63,10 @@ type Deps struct {
 	Checks    []Check                             // what /readyz asks, beside the broker and the registry
 	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
+
+	// SourceTerminal returns the statuses that complete an item of a status source of a tenant; none = there is no such
+	// source, or nothing completes its items. nil = there are no sources.
+	SourceTerminal func(tenant, id string) []string
 }
 
 // API serves /v1. It is safe for concurrent use.
@@ -78,9 +84,11 @@ type API struct {
 	history *stream.History
 	waiting *stream.Waitlist
 	dead    *stream.DeadList
+	status  *stream.Statuses
 	pending *pendingCounts
 	cancels *cancels
 	replays *stream.Replays
+	lanes   *stream.Lanes
 	items   *stream.ItemStore
 	polls   *stream.Polls
 
@@ -99,10 +107,10 @@ func New(deps Deps, cfg Config) (*API, error) {
 	}
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
-	a.history = stream.NewHistory(deps.JetStream, a.match)
+	a.history, a.status = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions), stream.NewStatuses(deps.JetStream)
 	backlog := stream.NewBacklog(a.history)
 	a.pending = newPendingCounts(backlog)
-	a.cancels = newCancels()
+	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
 	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)
 	a.items, a.polls = stream.NewItemStore(deps.JetStream, deps.Writer), stream.NewPolls(deps.JetStream)
 	a.metrics = newMetrics(deps.Metrics)
@@ -124,7 +132,7 @@ func (a *API) table() []route {
 	}
 	var all []route
 	for _, group := range [][]route{
-		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.replayRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
+		a.eventRoutes(), a.subscriptionRoutes(), a.deliveryRoutes(), a.deadLetterRoutes(), a.replayRoutes(), a.statusRoutes(), a.keyRoutes(), a.secretRoutes(), a.egressRoutes(),
 		a.sourceRoutes(), a.handshakeRoutes(), a.processRoutes(),
 	} {
 		all = append(all, group...)
@@ -140,4 +148,20 @@ func (a *API) match(_ context.Context, e *events.Event, sequence uint64) ([]stri
 		ids = append(ids, m.ID)
 	}
 	return ids, nil
+}
+
+// laneVersions is the stream.LaneLister of the registry, as new as match.
+func (a *API) laneVersions(subscription string) (versions []stream.LaneVersion) {
+	ids := a.deps.Registry.Lanes()
+	if subscription != "" {
+		ids = slices.Values([]string{subscription})
+	}
+	for id := range ids {
+		for _, v := range a.deps.Registry.LaneVersions(id) {
+			versions = append(versions, stream.LaneVersion{
+				Subscription: id, From: v.From, Until: v.Until, Tenant: v.Tenant, Types: v.Types, Whole: v.Whole(),
+			})
+		}
+	}
+	return versions
 }

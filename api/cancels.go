@@ -100,6 +100,9 @@ func (a *API) cancelDelivery(c *call) error {
 		p.RetryAfter = unavailableFor
 		return p
 	}
+	if err := a.markInLane(c.r.Context(), f.Record); err != nil {
+		return err
+	}
 	if err := a.tellWorkers(c.r.Context(), id); err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (a *API) tellWorkers(ctx context.Context, id string) error {
 // endCancelled takes a delivery out of where it waits and records its end, which it returns. nil says that it is in a
 // worker's hands, or about to be. It is removed before it is recorded: once it is removed it has surely not fired. What is
 // held behind an open gate may be in hand at any time; when the workers are told, it is taken if it is not now, because
-// it may wait for days for its sink's rate.
+// it may wait for days for its sink's rate. In a lane its owner takes it.
 func (a *API) endCancelled(ctx context.Context, r *events.Record, told bool) (*events.Record, error) {
 	for range cancelTries {
 		p, ok, err := a.waiting.Find(ctx, r.Subscription, r.ID)
@@ -134,11 +137,11 @@ func (a *API) endCancelled(ctx context.Context, r *events.Record, told bool) (*e
 		case err != nil:
 			return nil, err
 		case !ok:
-			return a.endLost(ctx, r.ID)
+			return a.endLost(ctx, r.ID, told)
 		case p.Place == stream.PlaceDue:
 			return nil, nil
 		case p.Place == stream.PlaceHeld && a.checkOpen(r.Subscription) == nil:
-			if !told {
+			if !told || a.deps.Registry.Laned(r.Subscription) {
 				return nil, nil
 			}
 			if drained, err := a.waiting.Drained(ctx, p); drained || err != nil {
@@ -156,15 +159,18 @@ func (a *API) endCancelled(ctx context.Context, r *events.Record, told bool) (*e
 	return nil, nil
 }
 
-// endLost looks at a delivery that waits nowhere. One whose last record says that it waits was removed by a process that
-// ended before it recorded that; what is on its first attempt has no record, and what is on a later one is due.
-func (a *API) endLost(ctx context.Context, id string) (*events.Record, error) {
+// endLost looks at a delivery that waits nowhere, or in the event stream for its lane. One whose last record says that it
+// waits was removed by a process that ended before it recorded that; what is on its first attempt has no record, and what
+// is on a later one is due.
+func (a *API) endLost(ctx context.Context, id string, told bool) (*events.Record, error) {
 	f, ok, err := a.history.Find(ctx, id)
 	switch {
 	case err != nil || !ok:
 		return nil, err
 	case f.Record.State.Ended():
 		return f.Record, nil
+	case f.Record.State == events.StatePending && told:
+		return a.endInLane(ctx, f.Record)
 	case f.Record.State == events.StatePending:
 		return nil, nil
 	}
@@ -269,6 +275,15 @@ func (a *API) resumeCancels(ctx context.Context) error {
 	}
 	for id := range keys.Keys() {
 		a.cancels.follow(id, time.Now().Add(cancelLife))
+	}
+	marks, err := a.lanes.Cancelled(ctx, "*")
+	if err != nil {
+		return err
+	}
+	for id, recorded := range marks {
+		if !recorded {
+			a.cancels.follow(id, time.Now().Add(cancelLife))
+		}
 	}
 	return nil
 }

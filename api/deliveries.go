@@ -41,18 +41,20 @@ func (a *API) deliveryRoutes() []route {
 			method: "POST", path: "/v1/deliveries/{id}/retry", id: "retryDelivery", tag: "deliveries", summary: "Try a delivery now", roles: managers,
 			text: "Its next attempt is made now instead of when it is due, and counts as any other. One that is on its way already is left alone. " +
 				"Refused with ended when it has ended (a dead one is replayed, not retried), and with held while its subscription is paused, disabled or " +
-				"held: resume that first.",
+				"held: resume that first. What waits for its turn in a lane, for others of its key (held for order) or in the event stream (pending), " +
+				"keeps its place.",
 			codes: []Code{CodeEnded, CodeHeld}, handle: a.retryDelivery,
 			answers: []answer{{status: 202, text: "the delivery; its attempt follows", value: typeOf[deliveryView]()}},
 		},
 		{
 			method: "POST", path: "/v1/deliveries/{id}/cancel", id: "cancelDelivery", tag: "deliveries", summary: "Cancel a delivery", roles: managers,
-			text: "What waits is cancelled when this answers. A request that is in flight goes on: should the sink take it, the delivery ends as " +
+			text: "What waits is cancelled when this answers, but for what waits for its turn in a lane (pending, or held for order): that is " +
+				"cancelled some seconds later, also while the subscription is paused. A request that is in flight goes on: should the sink take it, the delivery ends as " +
 				"delivered, else no attempt follows and it ends as cancelled. No dead letter is made. Cancelling what is cancelled changes nothing.",
 			codes: []Code{CodeEnded}, handle: a.cancelDelivery,
 			answers: []answer{
 				{status: 200, text: "the delivery, cancelled", value: typeOf[deliveryView]()},
-				{status: 202, text: "the delivery, which is in flight; it ends with it", value: typeOf[deliveryView]()},
+				{status: 202, text: "the delivery, which is in flight and ends with it, or is in a lane, which ends it", value: typeOf[deliveryView]()},
 			},
 		},
 	}

@@ -16,7 +16,7 @@ type deliveryView struct {
 	Subscription string          `json:"subscription"`
 	Tenant       string          `json:"tenant"`
 	State        events.State    `json:"state"`
-	Reason       events.Reason   `json:"reason" doc:"of the last attempt, hold or ending; empty when there is none"`
+	Reason       events.Reason   `json:"reason" doc:"of the last attempt, hold or ending; empty when there is none. Held for order: another delivery of its key, or a tick, comes first"`
 	Event        events.EventRef `json:"event"`
 	AttemptCount int             `json:"attemptcount"`
 	CreatedAt    Time            `json:"createdat" doc:"acceptance of the event, or of the replay"`

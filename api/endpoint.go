@@ -34,22 +34,36 @@ func (a *API) Handler() http.Handler {
 	methods := map[string][]string{}
 	for i := range a.routes {
 		r := &a.routes[i]
-		mux.Handle(r.method+" "+r.path, a.endpoint(r))
-		methods[r.path] = append(methods[r.path], r.method)
+		pattern := r.path
+		if r.rest {
+			pattern = strings.TrimSuffix(pattern, "}") + "...}"
+		}
+		mux.Handle(r.method+" "+pattern, a.endpoint(r))
+		methods[pattern] = append(methods[pattern], r.method)
 	}
 	for path, known := range methods {
 		mux.Handle(path, a.wrongMethod(known))
 	}
 	mux.Handle("/{$}", a.nothing())
 	mux.Handle("/", a.nothing())
-	return cleanPaths(mux, a.nothing())
+	return cleanPaths(mux, a.nothing(), a.routes)
 }
 
 // cleanPaths answers a path with empty or dot segments itself, where the mux would redirect: no id of ours has them, and
-// a POST that is redirected loses its body in most clients.
-func cleanPaths(next, nothing http.Handler) http.Handler {
+// a POST that is redirected loses its body in most clients. In the rest of a path they may be if they are escaped.
+func cleanPaths(next, nothing http.Handler, routes []route) http.Handler {
+	var free []string
+	for i := range routes {
+		if r := &routes[i]; r.rest {
+			free = append(free, r.path[:strings.IndexByte(r.path, '{')])
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := r.URL.Path; p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
+		p := r.URL.Path
+		if slices.ContainsFunc(free, func(prefix string) bool { return strings.HasPrefix(p, prefix) }) {
+			p = r.URL.EscapedPath()
+		}
+		if p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
 			nothing.ServeHTTP(w, r)
 			return
 		}

@@ -34,10 +34,10 @@ func newFleetMetrics(b *stream.Backlog, storage func() float64) *fleetMetrics {
 	return &fleetMetrics{
 		backlog: b, storage: storage,
 		pending: prometheus.NewDesc("hookfleet_backlog",
-			"What is not settled: events (pending; one counts once, however many subscriptions it is for), and deliveries (retrying, held).",
+			"What is not settled: events (pending; one counts once for all subscriptions without a lane that it is for, and once for each lane that has it before it), and deliveries (retrying, held).",
 			[]string{"state"}, nil),
 		oldest: prometheus.NewDesc("hookfleet_oldest_undelivered_seconds",
-			"Age of the oldest event or replay that is not settled, of those that have waited longest in each state; 0 = there is none.", nil, nil),
+			"Age of the oldest event or replay that is not settled, of those that have waited longest in each state and in the lanes that are farthest behind; 0 = there is none.", nil, nil),
 		used: prometheus.NewDesc("hookfleet_storage_used_ratio",
 			"Part of the broker's store that is in use; ingest is refused at 0.9.", nil, nil),
 	}

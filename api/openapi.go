@@ -98,7 +98,8 @@ func (s *schemas) requestBody(c *content) map[string]any {
 // pathTexts says what the wildcards of paths are.
 var pathTexts = map[string]string{
 	"id": "the id", "sequence": "the event's sequence, as the answer to its publishing said",
-	"token": "what the callback's address ends in",
+	"subject": "of the events, percent-encoded; one that is empty, or begins or ends with a slash, is better asked for by the parameter of /v1/statuses",
+	"token":   "what the callback's address ends in",
 }
 
 func (s *schemas) parameters(r *route) []any {

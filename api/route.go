@@ -12,6 +12,7 @@ import (
 // checks of parameters and bodies, and of the OpenAPI document.
 type route struct {
 	method, path string
+	rest         bool   // the wildcard takes the rest of the path, slashes included
 	id           string // operationId
 	tag          string
 	summary      string

@@ -13,13 +13,14 @@ import (
 
 // somewhere is a path of the route to an object that nobody has made.
 func somewhere(path string) string {
-	return strings.NewReplacer("{id}", "nobodys", "{sequence}", "77").Replace(path)
+	return strings.NewReplacer("{id}", "nobodys", "{sequence}", "77", "{subject}", "nobodys").Replace(path)
 }
 
 // TestRoles asks every route with a key of every role, and without: the matrix of API.md 1.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.indexed()
 	callers := map[keys.Role]string{
 		keys.Operator: b.operator,
 		keys.Producer: b.newKey(`{"role":"producer","tenants":["acme"]}`),

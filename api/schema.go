@@ -37,7 +37,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	},
 	typeOf[events.Duration](): func() map[string]any {
-		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d"}
+		return map[string]any{"type": "string", "examples": []any{"500ms", "15s", "26h", "3d"}, "description": "a Go duration, or whole days with d; the number 0 is taken too"}
 	},
 	typeOf[events.StatusPattern](): func() map[string]any {
 		return map[string]any{

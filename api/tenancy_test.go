@@ -16,7 +16,7 @@ import (
 // things are objects of the tenant acme, of which nobody else is to learn anything. Everything in them that could be
 // learnt has the word acme in it.
 type things struct {
-	subscription, event, delivery, letter, key, source, replay string
+	subscription, event, delivery, letter, key, source, subject, replay string
 }
 
 // make makes things that no other call has touched.
@@ -29,6 +29,8 @@ func (b *bench) things(n int) things {
 	b.bury(dead)
 	sequence := b.publish(fmt.Sprintf("acme-%d", n), "acme", "acme.order")
 	o.letter, o.event, o.delivery = dead.Delivery.ID, fmt.Sprint(sequence), b.first(sequence, o.subscription).Delivery.ID
+	o.subject = fmt.Sprintf("acme-subject-%d", n)
+	b.status(sequence, "acme", "acme.order", o.subject, `,"data":{"status":"acme"}`)
 	o.key = b.post("/v1/keys", `{"role":"producer","tenants":["acme"]}`).want(http.StatusCreated).at("id")
 	o.source = fmt.Sprintf("acme-source-%d", n)
 	b.put("/v1/sources/"+o.source, acmeSource).want(http.StatusCreated)
@@ -54,9 +56,12 @@ func (b *bench) replayOf(o *things) (forget func()) {
 func (o *things) object(path string) string {
 	id := map[string]string{
 		"subscriptions": o.subscription, "events": o.event, "deliveries": o.delivery, "dead-letters": o.letter, "keys": o.key,
-		"sources": o.source, "replays": o.replay,
+		"sources": o.source, "statuses": o.subject, "replays": o.replay,
 	}[strings.Split(path+"//", "/")[2]]
-	return strings.NewReplacer("{id}", id, "{sequence}", id).Replace(path)
+	if path == "/v1/statuses" {
+		return path + "?subject=" + o.subject
+	}
+	return strings.NewReplacer("{id}", id, "{sequence}", id, "{subject}", id).Replace(path)
 }
 
 // access is what a route answers about a thing of acme: to the operator, to acme's partner and producer, and to the
@@ -112,6 +117,8 @@ var accesses = map[string]access{
 	"DELETE /v1/sources/{id}":     {"", 204, 403, 403, 403},
 	"GET /v1/sources/{id}/items":  {"", 200, 403, 403, 403},
 	"POST /v1/sources/{id}/items": {`{"key":"acme-2"}`, 201, 403, 201, 403},
+	"GET /v1/statuses":            {"", 404, 200, 403, 404}, // the operator's is the tenant default
+	"GET /v1/statuses/{subject}":  {"", 404, 200, 403, 404},
 
 	"GET /v1/egress":          {"", 200, 200, 403, 200},
 	"GET /v1/keys":            {"", 200, 403, 403, 403},
@@ -133,6 +140,7 @@ var accesses = map[string]access{
 func TestEveryRouteForEveryone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.indexed()
 	partner, producer, other := b.partnerKey("acme"), b.newKey(`{"role":"producer","tenants":["acme"]}`), b.partnerKey("other")
 	n := 0
 	for _, r := range b.api.Routes() {

@@ -17,15 +17,16 @@ import (
 
 // Config is what a process is told. The zero value is not usable: start from Default or Load.
 type Config struct {
-	Data    string // directory of the embedded store, the operator key and the secrets' key
-	Roles   []Role // parts of the fleet that run in this process
-	API     API
-	NATS    NATS
-	Events  Events
-	Worker  Worker
-	Egress  Egress
-	Secrets Secrets
-	Log     Log
+	Data     string // directory of the embedded store, the operator key and the secrets' key
+	Roles    []Role // parts of the fleet that run in this process
+	API      API
+	NATS     NATS
+	Events   Events
+	Statuses Statuses
+	Worker   Worker
+	Egress   Egress
+	Secrets  Secrets
+	Log      Log
 
 	// OperatorKey is HOOKFLEET_OPERATOR_KEY. It is never a flag or in the file, where others could read it. Zero = the
 	// first start makes one.
@@ -71,6 +72,11 @@ type Events struct {
 	Dedupe    time.Duration // window in which an id that comes again is a duplicate
 }
 
+// Statuses says how long statuses can be looked up.
+type Statuses struct {
+	Retention time.Duration // of one that no newer one replaces; 0 = there are none
+}
+
 // Worker says how much one worker does at once.
 type Worker struct {
 	Concurrency int // simultaneous sends
@@ -101,6 +107,7 @@ const (
 	maxReplicas    = 5                      // of a JetStream stream
 	minConcurrency = 4                      // first attempts, retries and held deliveries each have slots of their own
 	maxConcurrency = 1 << 16                // each send holds a socket, and a host has about that many ports
+	minStatuses    = time.Second            // the server keeps everything for a little longer
 	minDedupe      = 100 * time.Millisecond // the least that JetStream takes
 )
 
@@ -172,6 +179,8 @@ func (c *Config) faults() []*fault {
 	check("events.maxsize", require(c.Events.MaxSize == 0 || c.Events.MaxSize >= events.MaxEventBytes,
 		fmt.Sprintf("%d bytes do not hold one event of %d", c.Events.MaxSize, events.MaxEventBytes)))
 	check("events.dedupe", require(c.Events.Dedupe >= minDedupe, "must be at least "+minDedupe.String()))
+	check("statuses.retention", require(c.Statuses.Retention == 0 || c.Statuses.Retention >= minStatuses,
+		"must be at least "+minStatuses.String()+", or 0 for none"))
 	check("worker.concurrency", require(c.Worker.Concurrency >= minConcurrency && c.Worker.Concurrency <= maxConcurrency,
 		fmt.Sprintf("%d is not within %d..%d", c.Worker.Concurrency, minConcurrency, maxConcurrency)))
 	check("secrets.keys", require(c.Embedded() || len(c.Secrets.Keys) > 0,

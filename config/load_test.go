@@ -51,11 +51,12 @@ func TestDefault(t *testing.T) {
 	}
 	want := &Config{
 		Data: "./data", Roles: []Role{RoleAPI, RoleWorker, RoleScheduler},
-		API:    API{Listen: "127.0.0.1:8080"},
-		NATS:   NATS{Listen: "127.0.0.1:4222", Replicas: 1, Sync: SyncGroup},
-		Events: Events{Retention: 72 * time.Hour, Dedupe: 10 * time.Minute},
-		Worker: Worker{Concurrency: 512},
-		Log:    Log{Level: "info"},
+		API:      API{Listen: "127.0.0.1:8080"},
+		NATS:     NATS{Listen: "127.0.0.1:4222", Replicas: 1, Sync: SyncGroup},
+		Events:   Events{Retention: 72 * time.Hour, Dedupe: 10 * time.Minute},
+		Statuses: Statuses{Retention: 30 * 24 * time.Hour},
+		Worker:   Worker{Concurrency: 512},
+		Log:      Log{Level: "info"},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Error(diff)
@@ -95,10 +96,11 @@ func TestEverySource(t *testing.T) {
 	}
 	want := &Config{
 		Data: "/var/x", Roles: []Role{RoleAPI, RoleWorker},
-		API:    API{Listen: ":9", PublicURL: "https://hooks.example/x"},
-		NATS:   NATS{URL: []string{"nats://a:4222", "tls://b:4222"}, Creds: "/etc/x.creds", Replicas: 3, Sync: SyncAlways},
-		Events: Events{Retention: 72 * time.Hour, MaxSize: 10_000_000_000, Dedupe: time.Minute},
-		Worker: Worker{Concurrency: 9},
+		API:      API{Listen: ":9", PublicURL: "https://hooks.example/x"},
+		NATS:     NATS{URL: []string{"nats://a:4222", "tls://b:4222"}, Creds: "/etc/x.creds", Replicas: 3, Sync: SyncAlways},
+		Events:   Events{Retention: 72 * time.Hour, MaxSize: 10_000_000_000, Dedupe: time.Minute},
+		Statuses: Statuses{Retention: 30 * 24 * time.Hour},
+		Worker:   Worker{Concurrency: 9},
 		Egress: Egress{
 			Allow:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 			Deny:      []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},

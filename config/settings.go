@@ -66,6 +66,8 @@ var settings = []Setting{
 		into(size, func(c *Config) *int64 { return &c.Events.MaxSize })},
 	{"events.dedupe", "10m", "duration", "window in which an id that comes again is a duplicate",
 		into(duration, func(c *Config) *time.Duration { return &c.Events.Dedupe })},
+	{"statuses.retention", "30d", "duration", "how long the last status of a subject can be looked up; 0: not at all, which saves reading every event once more",
+		into(duration, func(c *Config) *time.Duration { return &c.Statuses.Retention })},
 	{"worker.concurrency", "512", "number", "simultaneous sends of one worker",
 		into(number, func(c *Config) *int { return &c.Worker.Concurrency })},
 	{"egress.allow", "", "list", "CIDRs that are open although private, loopback or special",

@@ -67,7 +67,7 @@ func defaultSubscription(tenant string) *Subscription {
 	return &Subscription{
 		Tenant: tenant, Protocol: ProtocolHTTP,
 		ProtocolSettings: ProtocolSettings{Method: MethodPost, ContentMode: ModeStructured},
-		Config:           DefaultDeliveryConfig(),
+		Config:           new(DefaultDeliveryConfig()),
 	}
 }
 
@@ -150,7 +150,7 @@ func (d *subscriptionReader) protocolSettings(v *jsonValue, at string) {
 }
 
 func (d *subscriptionReader) config(v *jsonValue, at string) {
-	c := &d.s.Config
+	c := d.s.Config
 	d.object(v, at, map[string]reader{
 		"timeout":     d.duration(&c.Timeout, Duration(MinTimeout), Duration(MaxTimeout)),
 		"retry":       d.retry,

@@ -33,7 +33,7 @@ func TestDecodeSubscriptionDefaults(t *testing.T) {
 	want := &Subscription{
 		Tenant: "default", Sink: "https://partner.example/hook", Protocol: "HTTP",
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured"},
-		Config: DeliveryConfig{
+		Config: &DeliveryConfig{
 			Timeout: Duration(15 * time.Second), Concurrency: 64, Breaker: Breaker{10, Duration(30 * time.Second)},
 			Retry: RetryPolicy{
 				Policy: "exponential", Initial: Duration(5 * time.Second), Factor: 3, Max: Duration(10 * time.Hour),
@@ -63,7 +63,7 @@ const full = `{
 		"lifecycle": {"key": "subject", "status": "status", "terminal": ["Ended"], "dedupe": false, "latestonly": true},
 		"timeout": "100ms", "concurrency": 500, "breaker": {"failures": 0, "cooldown": "1m"}, "retry": {
 		"policy": "schedule", "initial": "1ms", "factor": 1.5, "max": "30d", "schedule": ["1s", "2d"], "jitter": 0,
-		"maxattempts": 1, "maxage": "0s", "maxretryafter": "0s"}},
+		"maxattempts": 1, "maxage": 0, "maxretryafter": "0s"}},
 	"status": {"state": "active", "whatever": [1]}
 }`
 
@@ -84,7 +84,7 @@ func TestDecodeSubscriptionFull(t *testing.T) {
 		Sink: "https://partner.example:8443/hook?a=b", Protocol: "HTTP",
 		ProtocolSettings: ProtocolSettings{Method: "POST", ContentMode: "structured",
 			Signing: &Signing{Scheme: "standardwebhooks", Secret: secret.New(testSecret)}},
-		Config: DeliveryConfig{
+		Config: &DeliveryConfig{
 			Timeout: Duration(100 * time.Millisecond), Concurrency: 500, Breaker: Breaker{Cooldown: Duration(time.Minute)},
 			Ordering: &Ordering{Key: "subject"}, Schedule: &Schedule{Cron: "0 9 * * *", Timezone: "Europe/Berlin", Batch: 60},
 			Lifecycle: &Lifecycle{Key: "subject", Status: "status", Terminal: []string{"Ended"}, LatestOnly: true},
@@ -220,7 +220,8 @@ func TestDecodeSubscriptionFaults(t *testing.T) {
 		`"config":{"retry":{"policy":"linear","initial":"0s","factor":0.5,"max":"31d","schedule":[],"jitter":1.1,` +
 			`"maxattempts":0,"maxage":"-1s","maxretryafter":"1y"}}`: "/config/retry/policy /config/retry/initial /config/retry/factor " +
 			"/config/retry/max /config/retry/schedule /config/retry/jitter /config/retry/maxattempts /config/retry/maxage /config/retry/maxretryafter",
-		`"config":{"retry":{"schedule":["5s","x"]}}`: "/config/retry/schedule/1",
+		`"config":{"retry":{"schedule":["5s","x"]}}`:          "/config/retry/schedule/1",
+		`"config":{"retry":{"maxage":5,"maxretryafter":0.0}}`: "/config/retry/maxage /config/retry/maxretryafter",
 		`"filters":{}`:               "/filters",
 		`"filters":[{}]`:             "/filters/0",
 		`"filters":[null]`:           "/filters/0",

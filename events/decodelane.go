@@ -90,7 +90,7 @@ func (d *subscriptionReader) lifecycle(v *jsonValue, at string) {
 // members.
 func (d *subscriptionReader) checkLane() {
 	const batch = "cannot be with contentmode batch: a batch has events of many keys, and one attempt"
-	c := &d.s.Config
+	c := d.s.Config
 	if d.s.ProtocolSettings.ContentMode == ModeBatch {
 		if c.Ordering != nil {
 			d.fault("/config/ordering", "%s", batch)

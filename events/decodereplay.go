@@ -18,7 +18,7 @@ func DecodeReplay(text []byte, policy SinkPolicy) (*Replay, error) {
 		return nil, err
 	}
 	// Filters and rate are those of a subscription, and read as such.
-	d := subscriptionReader{s: &Subscription{}, sinks: policy}
+	d := subscriptionReader{s: &Subscription{Config: &DeliveryConfig{}}, sinks: policy}
 	r := &Replay{Wish: ReplayRunning}
 	d.object(root, "", map[string]reader{
 		"id":           d.text(&r.ID, wrongID),

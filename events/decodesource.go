@@ -11,7 +11,7 @@ const (
 	codeInvalidItem   = "invalid_item"
 )
 
-// MaxSourceBytes bounds the JSON of a source: a credential of some 30 KiB and 256 terminal statuses fit.
+// MaxSourceBytes bounds the JSON of a source: a credential of some 30 KiB and 100 terminal statuses fit.
 const MaxSourceBytes = 512 << 10
 
 // What a source is when it does not say.

@@ -241,10 +241,12 @@ func (d *document) number(to *float64, low, high float64) reader {
 	}
 }
 
+// duration reads one as text. The number 0 is one too: YAML says `maxage: 0` for "none", as the contract does.
 func (d *document) duration(to *Duration, low, high Duration) reader {
 	return func(v *jsonValue, at string) {
 		got, err := ParseDuration(v.text)
-		if v.kind != jsonString || err != nil || got < low || got > high {
+		isText := v.kind == jsonString || v.kind == jsonNumber && v.text == "0"
+		if !isText || err != nil || got < low || got > high {
 			d.fault(at, "must be a duration from %s to %s, such as 15s", low, high)
 			return
 		}

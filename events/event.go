@@ -93,6 +93,26 @@ func (e *Event) Time() time.Time {
 	return t
 }
 
+// expiryName is the extension attribute that says when an event is of no use any more (CloudEvents extension expirytime).
+const expiryName = "expirytime"
+
+// Expired reports whether the event is of no use any more at now: that is its expirytime, or after it. A value that is no
+// RFC 3339 time is none: an event is not lost for an attribute that somebody else meant otherwise.
+func (e *Event) Expired(now time.Time) bool {
+	at, some := e.ExpiryTime()
+	return some && !now.Before(at)
+}
+
+// ExpiryTime returns when the event expires; ok is false when it does not.
+func (e *Event) ExpiryTime() (at time.Time, ok bool) {
+	text, ok := e.Attribute(expiryName)
+	if !ok {
+		return time.Time{}, false
+	}
+	at, err := parseTime(text)
+	return at, err == nil
+}
+
 // Attribute returns a context attribute in canonical string form, and whether the event has it.
 func (e *Event) Attribute(name string) (string, bool) {
 	for i := range e.attrs {

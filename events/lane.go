@@ -26,13 +26,15 @@ type Lifecycle struct {
 // Laned reports whether the subscription's deliveries run in a lane of their own: it asks for order, ticks or status
 // semantics.
 func (s *Subscription) Laned() bool {
-	return s.Config.Ordering != nil || s.Config.Schedule != nil || s.Config.Lifecycle != nil
+	return s.Config != nil && (s.Config.Ordering != nil || s.Config.Schedule != nil || s.Config.Lifecycle != nil)
 }
 
 // LaneKey names what deliveries of the subscription go one at a time for: the key of its lifecycle, else of its
 // ordering; "" = they need no order.
 func (s *Subscription) LaneKey() string {
 	switch {
+	case s.Config == nil:
+		return ""
 	case s.Config.Lifecycle != nil:
 		return s.Config.Lifecycle.Key
 	case s.Config.Ordering != nil:

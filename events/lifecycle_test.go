@@ -197,12 +197,12 @@ func TestKeyAndStatus(t *testing.T) {
 			t.Errorf("%s of %s: status %q, %v", test.reference, test.event, status, ok)
 		}
 		for _, c := range []DeliveryConfig{{Lifecycle: l}, {Ordering: &Ordering{Key: test.reference}}} {
-			if key, ok := (&Subscription{Config: c}).KeyOf(e); key != test.want || ok == test.none {
+			if key, ok := (&Subscription{Config: &c}).KeyOf(e); key != test.want || ok == test.none {
 				t.Errorf("%s of %s: key %q, %v", test.reference, test.event, key, ok)
 			}
 		}
 	}
-	ordered := &Subscription{Config: DeliveryConfig{Ordering: &Ordering{Key: "subject"}}}
+	ordered := &Subscription{Config: &DeliveryConfig{Ordering: &Ordering{Key: "subject"}}}
 	one, _ := ordered.KeyOf(event(`,"subject":"` + long + `1"`))
 	two, _ := ordered.KeyOf(event(`,"subject":"` + long + `2"`))
 	if len(one) != maxKeyBytes || one == two {
@@ -237,7 +237,7 @@ func BenchmarkKeyOf(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &Subscription{Config: DeliveryConfig{Lifecycle: lifecycle()}}
+	s := &Subscription{Config: &DeliveryConfig{Lifecycle: lifecycle()}}
 	b.ReportAllocs()
 	for b.Loop() {
 		s.KeyOf(e)

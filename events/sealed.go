@@ -14,7 +14,9 @@ type Opener struct {
 	Sealer Sealer // nil: what is encrypted stays locked
 
 	settings map[string]ProtocolSettings
-	configs  map[string]DeliveryConfig
+	configs  map[string]*DeliveryConfig
+	types    map[string][]string
+	names    map[string]string
 	locked   *LockedError
 	stale    bool
 }
@@ -76,7 +78,7 @@ func (o *Opener) subscription(raw rawJSON) (*Subscription, error) {
 	}
 	s := new(Subscription)
 	var settings, credential, config rawJSON
-	var r sealedReader
+	r := sealedReader{names: &o.names}
 	for name, value := range raw.members() {
 		switch string(name) {
 		case "id":
@@ -90,7 +92,7 @@ func (o *Opener) subscription(raw rawJSON) (*Subscription, error) {
 		case "source":
 			s.Source = r.text(value)
 		case "types":
-			s.Types = r.texts(value)
+			s.Types = r.types(value, &o.types)
 		case "filters":
 			s.Filters = r.filters(value)
 		case "sink":
@@ -127,6 +129,9 @@ func (o *Opener) shared(s *Subscription, settings, config rawJSON) (err error) {
 	if s.Config, err = remember(&o.configs, config); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
+	if s.Config == nil {
+		return errSealed
+	}
 	s.ProtocolSettings = s.ProtocolSettings.clone()
 	return nil
 }
@@ -150,7 +155,10 @@ func remember[T any](known *map[string]T, text []byte) (v T, err error) {
 }
 
 // sealedReader reads values; err is set when one is of another kind than what was stored.
-type sealedReader struct{ err error }
+type sealedReader struct {
+	names *map[string]string // of attributes, in one copy
+	err   error
+}
 
 func (r *sealedReader) is(kind jsonKind, raw rawJSON) bool {
 	if raw.kind() != kind {
@@ -174,14 +182,34 @@ func (r *sealedReader) shared(raw rawJSON, usual string) string {
 	return r.text(raw)
 }
 
-func (r *sealedReader) texts(raw rawJSON) (all []string) {
-	if !r.is(jsonArray, raw) {
-		return nil
+// types are texts, in one copy for all that say the same.
+func (r *sealedReader) types(raw rawJSON, known *map[string][]string) (all []string) {
+	if all, ok := (*known)[string(raw)]; ok || !r.is(jsonArray, raw) {
+		return all
 	}
 	for value := range raw.items() {
 		all = append(all, r.text(value))
 	}
+	if r.err == nil && len(raw) <= maxRememberedText {
+		if *known == nil || len(*known) >= maxRemembered {
+			*known = make(map[string][]string)
+		}
+		(*known)[string(raw)] = all
+	}
 	return all
+}
+
+// name is the name of an attribute.
+func (r *sealedReader) name(raw []byte) string {
+	if known, ok := (*r.names)[string(raw)]; ok {
+		return known
+	}
+	if *r.names == nil || len(*r.names) >= maxRemembered {
+		*r.names = make(map[string]string)
+	}
+	name := string(raw)
+	(*r.names)[name] = name
+	return name
 }
 
 func (r *sealedReader) filters(raw rawJSON) (all []Filter) {
@@ -240,7 +268,7 @@ func (r *sealedReader) conditions(raw rawJSON) (all Conditions) {
 		return nil
 	}
 	for name, value := range raw.members() {
-		all = append(all, Condition{string(name), r.text(value)})
+		all = append(all, Condition{r.name(name), r.text(value)})
 	}
 	all.sort()
 	return all

@@ -45,7 +45,7 @@ type Subscription struct {
 	Protocol         string           `json:"protocol"`
 	ProtocolSettings ProtocolSettings `json:"protocolsettings"`
 	SinkCredential   *Credential      `json:"sinkcredential,omitempty"` // nil = none
-	Config           DeliveryConfig   `json:"config"`
+	Config           *DeliveryConfig  `json:"config"`                   // never nil; those that are stored share equal ones, so it must not be changed
 }
 
 // ProtocolSettings say what a request looks like.

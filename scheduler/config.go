@@ -18,6 +18,9 @@ type Config struct {
 	Trim       time.Duration // how often settled events are deleted; every second while the store is tight
 	Audit      time.Duration // how often held deliveries are looked through
 	AuditPage  int           // held deliveries that one audit reads at most
+	Expire     time.Duration // how often what is held is looked at for what has expired
+	Index      bool          // whether there is an index of statuses
+	SaveIndex  time.Duration // how often it is saved how far the index of statuses has come
 
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
@@ -33,6 +36,9 @@ func DefaultConfig() Config {
 		Trim:      10 * time.Second,
 		Audit:     time.Minute,
 		AuditPage: 20_000,
+		Expire:    time.Second,
+		Index:     true,
+		SaveIndex: 5 * time.Second, // what is read again after a kill
 		// A take-over takes LeaseExpiry and at most LeaseRenew twice: 10 s.
 		LeaseRenew:  2 * time.Second,
 		LeaseExpiry: 6 * time.Second,
@@ -46,7 +52,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"lease renewal", c.LeaseRenew},
+		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"expiry", c.Expire}, {"saving of the index", c.SaveIndex}, {"lease renewal", c.LeaseRenew},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not positive", d.name, d.value))

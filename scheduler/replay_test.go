@@ -337,10 +337,10 @@ func TestReplayPace(t *testing.T) {
 func TestFreshLimit(t *testing.T) {
 	t.Parallel()
 	for want, s := range map[int]events.Subscription{
-		32:   {Config: events.DeliveryConfig{Concurrency: 64}},
-		1:    {Config: events.DeliveryConfig{Concurrency: 1}},
-		200:  {Config: events.DeliveryConfig{Concurrency: 4}, ProtocolSettings: events.ProtocolSettings{Batch: &events.Batch{MaxEvents: 100}}},
-		1000: {Config: events.DeliveryConfig{Concurrency: 1, Schedule: &events.Schedule{}}},
+		32:   {Config: &events.DeliveryConfig{Concurrency: 64}},
+		1:    {Config: &events.DeliveryConfig{Concurrency: 1}},
+		200:  {Config: &events.DeliveryConfig{Concurrency: 4}, ProtocolSettings: events.ProtocolSettings{Batch: &events.Batch{MaxEvents: 100}}},
+		1000: {Config: &events.DeliveryConfig{Concurrency: 1, Schedule: &events.Schedule{}}},
 	} {
 		if got := freshLimit(&s); got != want {
 			t.Errorf("%+v: %d, want %d", s, got, want)

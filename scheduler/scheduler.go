@@ -27,6 +27,10 @@ type Deps struct {
 	Storage  *stream.Storage
 	Metrics  prometheus.Registerer // nil = none
 	Log      zerolog.Logger
+
+	Index       jetstream.JetStream // reads all events for the index of statuses, on a connection that nobody else waits for
+	IndexWriter *stream.Writer      // stores the statuses
+	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
 }
 
 // Scheduler is one process's candidate for the scheduler of the fleet.
@@ -36,6 +40,9 @@ type Scheduler struct {
 	waitlist *stream.Waitlist
 	events   *stream.EventLog
 	history  *stream.History
+	statuses *stream.Statuses
+	index    *indexer
+	letters  *prometheus.CounterVec
 
 	sweeper sweeper
 	auditor auditor
@@ -47,10 +54,31 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		metrics: newMetrics(deps.Metrics), Deps: deps, cfg: cfg,
 		waitlist: stream.NewWaitlist(deps.JS), events: stream.NewEventLog(deps.JS), history: stream.NewHistory(deps.JS, nil),
-	}, nil
+		statuses: stream.NewStatuses(deps.JS), auditor: newAuditor(),
+	}
+	var err error
+	if s.letters, err = deadLetters(deps.Metrics); err != nil {
+		return nil, fmt.Errorf("scheduler: %w", err)
+	}
+	s.index = &indexer{Scheduler: s}
+	return s, nil
+}
+
+// deadLetters is the counter of dead letters, which is a worker's too where one runs in this process.
+func deadLetters(r prometheus.Registerer) (*prometheus.CounterVec, error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookfleet_dead_letters_total", Help: "Deliveries given up, by reason.",
+	}, []string{"reason"})
+	err := r.Register(c)
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if c, ok = known.ExistingCollector.(*prometheus.CounterVec); ok {
+			return c, nil
+		}
+	}
+	return c, err
 }
 
 // Run acts whenever this process holds the lease, until ctx ends.
@@ -61,11 +89,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // act runs everything until ctx ends.
 func (s *Scheduler) act(ctx context.Context) {
-	s.sweeper, s.auditor = sweeper{}, auditor{}
+	s.sweeper, s.auditor = sweeper{}, newAuditor()
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
-	loops.Go(func() { s.every(ctx, s.cfg.Audit, "audit held deliveries", s.audit) })
+	if s.cfg.Index {
+		loops.Go(func() { s.runIndex(ctx) })
+	}
+	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	loops.Go(func() { newReplays(s).run(ctx) })
 	var trimmed time.Time
 	loops.Go(func() {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -45,8 +47,14 @@ func setup(t testing.TB) *fixture {
 	<-reg.Loaded()
 	cfg := DefaultConfig()
 	cfg.StuckAfter = 10 * time.Millisecond
-	s, err := New(Deps{JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.New(zerolog.NewTestWriter(t))}, cfg)
+	_, index := natstest.Connect(t, srv)
+	s, err := New(Deps{
+		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.New(zerolog.NewTestWriter(t)), Index: index, IndexWriter: writer,
+		Metrics: prometheus.NewRegistry(),
+	}, cfg)
 	must(t, err)
+	s.index.saved.Store(math.MaxUint64) // as if there were nothing to be put into the index
+	s.index.loaded.Store(true)
 	return &fixture{t, s, js}
 }
 

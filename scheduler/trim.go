@@ -69,8 +69,8 @@ func (s *Scheduler) purge(ctx context.Context, below uint64) error {
 	return events.Purge(ctx, jetstream.WithPurgeSequence(below))
 }
 
-// floor is the sequence up to which every durable consumer of EVENTS is done. ok is false when the workers' is not
-// there: then nothing is known to be settled.
+// floor is the sequence up to which every durable consumer of EVENTS and the index of statuses is done. ok is false when
+// the workers' is not there, or it is not known yet how far the index is: then nothing is known to be settled.
 func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error) {
 	// The end comes first: a consumer that has nothing left afterwards is done with all before it. Its ack floor alone
 	// would not say so, because it stands still where its filter matches nothing.
@@ -91,6 +91,12 @@ func (s *Scheduler) floor(ctx context.Context) (floor uint64, ok bool, err error
 		return 0, false, err
 	}
 	floor = min(end-1, lanes)
+	if s.cfg.Index {
+		if !s.index.loaded.Load() {
+			return 0, false, nil
+		}
+		floor = min(floor, s.index.saved.Load()) // statuses are to outlive their events
+	}
 	for _, c := range consumers {
 		ok = ok || c.Name == stream.ConsumerDispatch
 		if c.NumPending > 0 || c.NumAckPending > 0 {

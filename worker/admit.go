@@ -128,9 +128,12 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 	reason, closed := w.closed(d)
 	until := p.gate.closedUntil()
 	throttled := time.Now().Before(until)
+	late, isLate := tooLate(d, time.Now())
 	switch {
 	case w.stopping():
 		return events.Verdict{Outcome: events.Returned}
+	case isLate && !batches(d.entry): // of a batch each member is asked for itself
+		return late
 	case closed && (d.override == nil || stops(reason)):
 		return w.notNow(d, reason)
 	case throttled && d.override != nil:
@@ -153,7 +156,7 @@ func (w *Worker) enter(ctx context.Context, d *delivery, p *pass) events.Verdict
 func (w *Worker) claim(ctx context.Context, d *delivery) bool {
 	sub := d.entry.Subscription
 	err := w.registry.SetHealth(ctx, sub.ID, func(h *registry.Health) bool {
-		d.probe = claim(h, &sub.Config, time.Now())
+		d.probe = claim(h, sub.Config, time.Now())
 		return d.probe
 	})
 	if err != nil {

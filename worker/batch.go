@@ -167,11 +167,27 @@ func (w *Worker) screen(ctx context.Context, b *batch) {
 	})
 }
 
+// dropLate settles the members that are not to be sent any more.
+func (w *Worker) dropLate(ctx context.Context, b *batch) {
+	b.members = slices.DeleteFunc(b.members, func(m *member) bool {
+		v, late := tooLate(m.delivery, time.Now())
+		if late {
+			m.done(w.settleMember(context.WithoutCancel(ctx), m, v, nil))
+		}
+		return late
+	})
+}
+
 // sendAdmitted sends a batch that was admitted by its first delivery, whose slot of the lane it keeps until its members are
 // settled. A panic is the end of this batch alone.
 func (w *Worker) sendAdmitted(ctx context.Context, b *batch, by *pass) {
 	first := b.members[0].delivery
 	defer w.freeSlot(first)
+	if w.dropLate(ctx, b); len(b.members) == 0 { // they waited for their turn
+		by.giveBack()
+		return
+	}
+	b.members[0].probe = first.probe // if the first has gone
 	a, plan, start, took, err := w.exchangeBatch(ctx, b, by)
 	switch {
 	case errors.Is(err, errPanic):
@@ -219,7 +235,7 @@ func (w *Worker) exchangeBatch(ctx context.Context, b *batch, by *pass) (a answe
 		return a, nil, start, took, errReturned
 	}
 	// The sink is judged once, before the next one may be sent.
-	v := classify(a, &first.entry.Subscription.Config, first.counted(), first.CreatedAt, start.Add(took), 0)
+	v := classify(a, first.entry.Subscription.Config, first.counted(), first.CreatedAt, start.Add(took), 0)
 	w.judgeSink(ctx, first.delivery, &v, by.gate)
 	by.gate.release(took)
 	return a, p, start, took, nil
@@ -258,7 +274,7 @@ func (w *Worker) settleAnswered(ctx context.Context, b *batch, p *plan, a answer
 	var leads *member
 	var shown *events.Response
 	for i, m := range b.members {
-		v := classify(a, &m.entry.Subscription.Config, m.counted(), m.CreatedAt, now, random)
+		v := classify(a, m.entry.Subscription.Config, m.counted(), m.CreatedAt, now, random)
 		attempt := describe(m.delivery, p, a, v, start, took)
 		attempt.WebhookID = b.id()
 		if i == 0 {

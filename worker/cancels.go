@@ -22,10 +22,11 @@ type cancels struct {
 
 	mu  sync.RWMutex
 	ids map[string]struct{}
+	per map[string]int // of ids, by subscription
 }
 
 func newCancels(js jetstream.JetStream, log zerolog.Logger) *cancels {
-	return &cancels{js: js, log: log, ids: map[string]struct{}{}}
+	return &cancels{js: js, log: log, ids: map[string]struct{}{}, per: map[string]int{}}
 }
 
 // has reports whether the delivery, or the replay that made it, is cancelled.
@@ -88,9 +89,24 @@ func (c *cancels) follow(ctx context.Context) error {
 func (c *cancels) set(id string, wanted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, there := c.ids[id]; there == wanted {
+		return
+	}
+	_, subscription, _, _ := events.ParseDeliveryID(id)
 	if wanted {
 		c.ids[id] = struct{}{}
-	} else {
-		delete(c.ids, id)
+		c.per[subscription]++
+		return
 	}
+	delete(c.ids, id)
+	if c.per[subscription]--; c.per[subscription] == 0 {
+		delete(c.per, subscription)
+	}
+}
+
+// any reports whether there are cancels of a subscription's deliveries.
+func (c *cancels) any(subscription string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.per[subscription] > 0
 }

@@ -67,7 +67,7 @@ func (w *Worker) deliver(ctx, turn context.Context, d *delivery) (verdict events
 	if answer.unsent {
 		return w.unsent(ctx, d, answer.err), nil
 	}
-	verdict = classify(answer, &d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
+	verdict = classify(answer, d.entry.Subscription.Config, d.counted(), d.CreatedAt, time.Now(), rand.Float64()) //nolint:gosec // jitter is no secret
 	returned := errors.Is(answer.err, context.Canceled)
 	if !returned { // before the next one may be sent
 		w.judgeSink(ctx, d, &verdict, pass.gate)
@@ -95,8 +95,11 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonUnsubscribed}
 	case w.cancels.has(&d.Delivery):
 		return nil, events.Verdict{Outcome: events.Cancelled, Reason: events.ReasonCancelled}
-	case expired(d, time.Now()):
-		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}
+	}
+	if v, late := tooLate(d, time.Now()); late {
+		return nil, v
+	}
+	switch {
 	case w.givesUp(d.entry):
 		return nil, events.Verdict{Outcome: events.Dead, Reason: events.ReasonPaused}
 	case d.entry.Locked != nil:
@@ -110,9 +113,17 @@ func (w *Worker) load(d *delivery) (*plan, events.Verdict) {
 	return p, events.Verdict{}
 }
 
-func expired(d *delivery, now time.Time) bool {
+// tooLate reports whether no attempt of the delivery is to begin at now any more, and what becomes of it: an event that
+// has expired is skipped, and what is older than its subscription wants is a dead letter.
+func tooLate(d *delivery, now time.Time) (events.Verdict, bool) {
+	if d.event.Expired(now) {
+		return events.Verdict{Outcome: events.Skipped, Reason: events.ReasonExpired}, true
+	}
 	age := d.entry.Subscription.Config.Retry.MaxAge
-	return age > 0 && now.After(d.CreatedAt.Add(time.Duration(age)))
+	if age > 0 && now.After(d.CreatedAt.Add(time.Duration(age))) {
+		return events.Verdict{Outcome: events.Dead, Reason: events.ReasonExpiredRetry}, true
+	}
+	return events.Verdict{}, false
 }
 
 // exchange sends the request.
@@ -148,7 +159,7 @@ func describe(d *delivery, p *plan, a answer, v events.Verdict, at time.Time, to
 		attempt.NextAt = v.NextAt.UTC()
 	}
 	if v.Reason == events.ReasonExhausted || v.Reason == events.ReasonExpiredRetry {
-		attempt.Reason = rule(a, &d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
+		attempt.Reason = rule(a, d.entry.Subscription.Config).reason // the delivery's reason says that it ends, the attempt's what happened
 	}
 	if a.response != nil {
 		attempt.Status = a.response.Status

@@ -49,7 +49,7 @@ func (f *failures) tell(ctx context.Context, e *registry.Entry, t tally) {
 	h := f.registry.Health(e.Subscription.ID)
 	healthy := h.ConsecutiveFailures == 0 && h.RetryableFailures == 0 && !h.Broken()
 	matters := t.disable || !t.until.IsZero() || h.Broken() && (t.answered || t.probe)
-	if c := &e.Subscription.Config; t.failed > 0 && !h.Broken() {
+	if c := e.Subscription.Config; t.failed > 0 && !h.Broken() {
 		matters = matters || c.Breaker.Failures > 0 || c.Pause != nil
 	} else if t.succeeded && !healthy {
 		matters = true
@@ -109,7 +109,7 @@ func (f *failures) store(ctx context.Context, id string, r *report) {
 	defer cancel()
 	err := f.registry.SetHealth(ctx, id, func(h *registry.Health) bool {
 		e, ok := f.registry.Lookup(id)
-		return ok && b.apply(h, &e.Subscription.Config, time.Now())
+		return ok && b.apply(h, e.Subscription.Config, time.Now())
 	})
 	if err != nil {
 		f.log.Error().Err(err).Str(fieldSubscription, id).Msg("state of the sink not stored")

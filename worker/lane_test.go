@@ -22,12 +22,11 @@ type orderSink struct {
 	tb     testing.TB
 	answer func(subject string, n int) int // the status; 0 = 200
 
-	mu      sync.Mutex
-	open    map[string]bool
-	got     map[string][]int // that were answered with 200
-	asked   map[string]int
-	mixed   []string
-	waiting chan struct{} // non-nil: every request waits for it
+	mu    sync.Mutex
+	open  map[string]bool
+	got   map[string][]int // that were answered with 200
+	asked map[string]int
+	mixed []string
 }
 
 func newOrderSink(tb testing.TB, answer func(string, int) int) (*orderSink, string) {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -32,6 +33,7 @@ func (t *tenure) care(now time.Time) {
 	t.expire(now)
 	t.moveStuck(now)
 	t.lookForRetries(now)
+	t.withdraw()
 	t.countHeld(now)
 	t.expireStream(now)
 	t.conclude()
@@ -159,13 +161,16 @@ func (t *tenure) conclude() {
 	}
 	if !t.pull.past {
 		state, err := readConsumer(t.ctx, t.w.nc, stream.Events, t.pull.consumer)
-		if err != nil || state.NumPending+uint64(state.NumAckPending) > 0 { //nolint:gosec // a count
+		if err != nil || state.NumPending+uint64(state.NumAckPending) > 0 {
 			return
 		}
 	}
-	err := t.w.registry.ForgetLane(t.ctx, t.id, t.version.From)
+	// The tenure may end as soon as the registry knows that it is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), settleTimeout)
+	defer cancel()
+	err := t.w.registry.ForgetLane(ctx, t.id, t.version.From)
 	if err == nil {
-		err = t.lanes.store.Drop(t.ctx, t.pull.consumer)
+		err = t.lanes.store.Drop(ctx, t.pull.consumer)
 	}
 	if err != nil {
 		if t.ctx.Err() == nil {

@@ -61,6 +61,9 @@ func (w *Worker) attemptItem(t *tenure, d *delivery, it *laneItem) error {
 			return err
 		}
 	}
+	if it.cancelled {
+		return w.cancelItem(t, d)
+	}
 	if batches(d.entry) {
 		return w.attemptInBatch(w.sends, t.ctx, d, it.from)
 	}

@@ -26,9 +26,10 @@ type laneItem struct {
 	event    *events.Event
 	held     uint64 // in HELD: its sequence there
 
-	suspect bool // it may have been settled by the lane's last owner
-	moving  bool // it is on its way to HELD
-	ticked  bool // it goes at a tick
+	suspect   bool // it may have been settled by the lane's last owner
+	moving    bool // it is on its way to HELD
+	cancelled bool // before it came
+	ticked    bool // it goes at a tick
 
 	at         time.Time // of its event, as lifecycles see it
 	superseded bool      // a newer one of its key came, and only the newest goes

@@ -29,11 +29,11 @@ const (
 	laneSlow = time.Second
 )
 
-// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 17 requests and 100
+// Times of a lane's pull requests. An idle lane asks once a laneExpires: a thousand of them cost 8 requests and 33
 // heartbeats a second.
 const (
-	laneExpires   = time.Minute
-	laneHeartbeat = 10 * time.Second
+	laneExpires   = 2 * time.Minute
+	laneHeartbeat = 30 * time.Second
 	laneSilence   = 3 * laneHeartbeat
 )
 
@@ -47,9 +47,9 @@ type lanePull struct {
 	asked    int    // messages that the broker owes us
 	behind   bool   // there is more in the stream
 	read     uint64 // sequence of the newest event that came
+	unsure   int    // events that the last owner may have had in hand although the broker does not know any more
 	past     bool   // it has met an event after its version
 	lost     bool   // the consumer is gone
-	parched  bool   // the broker had nothing to give
 	last     time.Time
 
 	mu   sync.Mutex
@@ -101,16 +101,25 @@ func (t *tenure) prepare() error {
 		return err
 	}
 	t.pull.behind, t.pull.read = state.NumPending > 0, state.Delivered.Stream
+	t.lease.Fence = max(t.lease.Fence, state.Delivered.Stream)
 	if err := t.readHistory(ctx, state); err != nil {
 		return err
 	}
 	if err := t.readWaiting(ctx); err != nil {
 		return err
 	}
+	if err := t.readCancelled(ctx, state.AckFloor.Stream); err != nil {
+		return err
+	}
 	if state.NumAckPending == 0 && state.Delivered.Stream == state.AckFloor.Stream {
 		return nil
 	}
 	t.pull.behind = true
+	t.pull.read = state.AckFloor.Stream
+	// Noted first: once it is rewound, the consumer does not tell any more how far it was.
+	if err := t.record(); err != nil {
+		return err
+	}
 	return t.lanes.store.Rewind(ctx, t.pull.consumer)
 }
 
@@ -124,9 +133,12 @@ func (t *tenure) ensure(ctx context.Context, v *registry.LaneVersion) error {
 // hand has been there no longer, because what is stuck goes to HELD.
 const laneMemory = 2 * time.Minute
 
-// readHistory learns what the last owner may have settled.
-func (t *tenure) readHistory(ctx context.Context, state *consumerState) error {
-	t.fence = state.Delivered.Stream
+// readHistory learns what the last owner may have settled: any event that was there. How far it was, the broker may have
+// forgotten with its last 100 ms, if it was killed as well.
+func (t *tenure) readHistory(ctx context.Context, state *consumerState) (err error) {
+	if t.fence, err = t.lanes.store.LastEvent(ctx); err != nil {
+		return err
+	}
 	at, err := t.lanes.store.LastRecord(ctx)
 	if err != nil {
 		return err
@@ -187,7 +199,7 @@ func (t *tenure) addHeld(k *laneKey, p *stream.Parked, suspect bool) {
 	t.queue(k, &laneItem{
 		at: events.LifecycleTime(p.Event, p.Delivery.CreatedAt),
 		id: p.Delivery.ID, sequence: p.Delivery.Event.Sequence, created: p.Delivery.CreatedAt,
-		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect,
+		first: p.Delivery.Attempts == 0, held: p.Sequence, suspect: suspect, delivery: events.Delivery{Subscription: t.id, Replay: p.Delivery.Replay},
 	})
 }
 
@@ -205,10 +217,14 @@ func (t *tenure) ask(now time.Time) {
 	switch {
 	case t.ctx.Err() != nil || p.lost:
 		return
+	case t.catchesUp():
+		if p.asked > 0 {
+			return
+		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
-	case !t.shut.IsZero():
-		return
+	case !t.shut.IsZero() && !t.w.tight():
+		return // else what it has goes to HELD, so that the events of others before it can be deleted
 	case p.asked > 0 && n < p.room/4:
 		return
 	}
@@ -223,6 +239,12 @@ func (t *tenure) ask(now time.Time) {
 		t.log.Warn().Err(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
+}
+
+// catchesUp reports whether the lane reads on although nothing may be sent now: what the last owner had in hand is settled or
+// goes to HELD while the history is at hand that tells, and not at a take-over in some hours.
+func (t *tenure) catchesUp() bool {
+	return (t.tick.scheduled || !t.shut.IsZero()) && (t.pull.read < t.lease.Fence || t.pull.unsure > 0)
 }
 
 func (t *tenure) request(n int, expires, heartbeat time.Duration) error {
@@ -281,6 +303,7 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)
+	t.pull.unsure = max(0, t.pull.unsure-1)
 	t.tick.came(from.Sequence)
 	if from.Sequence > t.version.Until {
 		t.pull.past = true // of a later version; this one's consumer goes
@@ -303,14 +326,21 @@ func (t *tenure) takeEvent(m *nats.Msg) {
 		t.moved = nil
 	}
 	t.pull.window++
-	t.queue(t.keys.of(t.keyOf(e)), &laneItem{
+	it := &laneItem{
 		at: events.LifecycleTime(e, from.Stored),
 		id: id, sequence: from.Sequence, created: from.Stored.UTC(), came: time.Now(), first: true, m: m, kept: kept, from: from,
 		event: e, suspect: from.Sequence <= t.fence || from.Times > 1,
 		delivery: events.Delivery{
 			ID: id, Subscription: t.id, Tenant: e.Tenant(), Event: events.Ref(e, from.Sequence), CreatedAt: from.Stored.UTC(),
 		},
-	})
+	}
+	if t.cancelled[id] {
+		delete(t.cancelled, id)
+		it.cancelled = true
+		t.start(&laneKey{aside: true, running: it}, it)
+		return
+	}
+	t.queue(t.keys.of(t.keyOf(e)), it)
 }
 
 // queue puts an item into its key's queue. Where only the newest of a key goes, what is older ends at once.

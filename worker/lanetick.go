@@ -23,7 +23,6 @@ type laneTick struct {
 	left      int    // first attempts that may still begin
 	remaining int    // events that are still to come, those that were asked for included
 	running   int    // first attempts that are under way
-	waiting   int    // first attempts that have come and not begun
 	recount   bool   // remaining may be too high
 }
 
@@ -141,7 +140,7 @@ func (t *tenure) countTick(now time.Time) {
 		return
 	}
 	t.tick.recount = false
-	t.tick.remaining = min(t.tick.remaining, int(min(state.NumPending, math.MaxInt32))) //nolint:gosec // bounded
+	t.tick.remaining = min(t.tick.remaining, int(min(state.NumPending, math.MaxInt32)))
 	if state.Delivered.Stream >= t.tick.until {
 		t.tick.remaining = 0
 	}
@@ -155,8 +154,6 @@ func (t *tenure) through() bool {
 	}
 	return k.left == 0 || !k.recount && k.remaining == 0 && !t.keys.hasTicked(k.until)
 }
-
-func (k *laneTick) on() bool { return k.open }
 
 // next takes the next first attempt of the tick.
 func (k *laneTick) next(keys *laneKeys, now time.Time) (*laneKey, *laneItem) {

@@ -334,6 +334,8 @@ type consumerState struct {
 
 // readConsumer asks the broker for a consumer's state.
 func readConsumer(ctx context.Context, nc *nats.Conn, streamName, consumer string) (*consumerState, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
 	answer, err := nc.RequestWithContext(ctx, "$JS.API.CONSUMER.INFO."+streamName+"."+consumer, nil)
 	if err != nil {
 		return nil, fmt.Errorf("look at consumer %s: %w", consumer, err)

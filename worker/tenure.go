@@ -39,20 +39,21 @@ type tenure struct {
 	versions int // that are left, this one included
 	shape    laneShape
 
-	keys     *laneKeys
-	blocked  map[string]*laneKey // by the delivery that blocks it
-	held     map[string]bool     // deliveries that wait in HELD
-	moved    map[string]bool     // what lay in RETRIES or HELD when the tenure began; nil = nothing that comes may be of it
-	fence    uint64              // events up to it may have been settled by the last owner
-	since    time.Time           // and were not recorded before
-	inflight int
-	moving   int
-	pausing  time.Time // no attempt before
-	shut     time.Time // the gate is shut since; zero = it is open
-	wake     time.Time // when to look again, at the latest
-	cared    time.Time
-	counted  time.Time // what lies in HELD
-	aging    time.Time // no event in the stream is too old before
+	keys      *laneKeys
+	blocked   map[string]*laneKey // by the delivery that blocks it
+	held      map[string]bool     // deliveries that wait in HELD
+	cancelled map[string]bool     // deliveries of events that are still to come
+	moved     map[string]bool     // what lay in RETRIES or HELD when the tenure began; nil = nothing that comes may be of it
+	fence     uint64              // events up to it may have been settled by the last owner
+	since     time.Time           // and were not recorded before
+	inflight  int
+	moving    int
+	pausing   time.Time // no attempt before
+	shut      time.Time // the gate is shut since; zero = it is open
+	wake      time.Time // when to look again, at the latest
+	cared     time.Time
+	counted   time.Time // what lies in HELD
+	aging     time.Time // no event in the stream is too old before
 
 	pull lanePull
 	tick laneTick
@@ -70,7 +71,7 @@ func shapeOf(e *registry.Entry) (s laneShape) {
 		return s
 	}
 	s.key = e.Subscription.LaneKey()
-	c := &e.Subscription.Config
+	c := e.Subscription.Config
 	if c.Schedule != nil {
 		s.every, s.cron, s.zone = time.Duration(c.Schedule.Every).String(), c.Schedule.Cron, c.Schedule.Timezone
 		s.source, s.batch = c.Schedule.Source, c.Schedule.Batch
@@ -83,6 +84,7 @@ func newTenure(ctx context.Context, l *lanes, id string) *tenure {
 	t := &tenure{
 		lanes: l, w: l.w, id: id, log: l.w.log.With().Str(fieldSubscription, id).Logger(),
 		mail: mailbox{poke: make(chan struct{}, 1)}, blocked: map[string]*laneKey{}, held: map[string]bool{},
+		cancelled: map[string]bool{},
 	}
 	t.ctx, t.end = context.WithCancel(ctx)
 	return t
@@ -183,7 +185,7 @@ func (t *tenure) reload() {
 // pump begins what may begin.
 func (t *tenure) pump() {
 	now := time.Now()
-	t.wake = now.Add(pullExpires)
+	t.wake = now.Add(laneHeartbeat)
 	if t.pull.lost {
 		t.end()
 		return
@@ -338,6 +340,9 @@ func (t *tenure) acquire() error {
 	}
 	if lease.Owner != "" && lease.Owner != t.w.fleet.id && t.w.fleet.alive(lease.Owner) {
 		return errNotAlone
+	}
+	if lease.Owner != "" && lease.Owner != t.w.fleet.id { // it was killed, and maybe the broker with it
+		t.pull.unsure = laneWindow
 	}
 	lease.Owner = t.w.fleet.id
 	if err := t.lanes.store.Write(t.ctx, t.id, &lease); err != nil {

@@ -84,11 +84,14 @@ type Deps struct {
 	Progress *stream.Progresses  // what was delivered for the keys of lifecycles
 	Metrics  prometheus.Registerer
 	Log      zerolog.Logger
+
+	Tight func() bool // whether EVENTS needs room, so that no lane may keep its backlog there; nil = it never does
 }
 
 // Worker delivers. Several of them, in as many processes, share the work.
 type Worker struct {
 	cfg      Config
+	tight    func() bool
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	log      zerolog.Logger
@@ -136,6 +139,9 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if deps.Ticks == nil || deps.Progress == nil {
+		return nil, errors.New("worker: lanes need the ticks of sources, and the progress of lifecycles")
+	}
 	id := "w-" + strings.ToLower(rand.Text()[:12])
 	log := deps.Log.With().Str("worker", id).Logger()
 	w := &Worker{
@@ -149,7 +155,10 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
-		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}),
+		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}), tight: deps.Tight,
+	}
+	if w.tight == nil {
+		w.tight = func() bool { return false }
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
@@ -159,7 +168,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w.lanes = newLanes(w, stream.NewLanes(deps.JS))
 	w.cancels.told = func(delivery string) {
 		if _, subscription, _, ok := events.ParseDeliveryID(delivery); ok {
-			w.lanes.heldFor(subscription, delivery)
+			w.lanes.tell(subscription, func(t *tenure) { t.cancel(delivery) })
 		}
 	}
 	w.metrics = newMetrics(deps.Metrics, w)

@@ -11,15 +11,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newApply creates and updates subscriptions from files.
+// newApply creates and updates subscriptions and sources from files.
 func newApply(r *remote) *cobra.Command {
 	var files []string
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Create or update subscriptions from YAML or JSON",
-		Long: `Create or update subscriptions from YAML or JSON files; - is standard input. A file may hold several documents,
-separated by ---. A subscription without an id is created, with an id that is made up. All documents are tried, also
-after one that was refused.`,
+		Short: "Create or update subscriptions and sources from YAML or JSON",
+		Long: `Create or update subscriptions and status sources from YAML or JSON files; - is standard input. A file may hold several
+documents, separated by ---, of both kinds: a document with the member url is a source, all others are subscriptions. One
+without an id is created, with an id that is made up. All documents are tried, also after one that was refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := r.client()
@@ -59,7 +59,7 @@ func (a *applier) file(name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if len(docs) == 0 {
-		return fmt.Errorf("%s: has no subscription", name)
+		return fmt.Errorf("%s: has no document", name)
 	}
 	var errs []error
 	for i, doc := range docs {
@@ -77,18 +77,22 @@ func (a *applier) file(name string) error {
 	return errors.Join(errs...)
 }
 
-// document creates or updates one subscription.
+// document creates or updates one subscription or source.
 func (a *applier) document(doc json.RawMessage) error {
-	var s subscription
-	var id struct {
-		ID *string `json:"id"`
+	var head struct {
+		ID  *string         `json:"id"`
+		URL json.RawMessage `json:"url"` // what sources have, and subscriptions do not
 	}
-	if err := json.Unmarshal(doc, &id); err != nil {
-		return errors.New("is not a subscription: an object whose id is text")
+	if err := json.Unmarshal(doc, &head); err != nil {
+		return errors.New("is not a subscription or source: an object whose id is text")
 	}
-	method, target := http.MethodPost, subscriptions
-	if id.ID != nil {
-		method, target = http.MethodPut, subscriptions+path(*id.ID)
+	noun, all := "subscription", subscriptions
+	if head.URL != nil {
+		noun, all = "source", sources
+	}
+	method, target := http.MethodPost, all
+	if head.ID != nil {
+		method, target = http.MethodPut, all+path(*head.ID)
 	}
 	answer, err := a.client.do(a.cmd.Context(), method, target, "application/json", doc)
 	if err != nil {
@@ -97,15 +101,22 @@ func (a *applier) document(doc json.RawMessage) error {
 	if a.json {
 		return writeJSON(a.cmd.OutOrStdout(), answer.body)
 	}
-	if err := json.Unmarshal(answer.body, &s); err != nil {
+	var made struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(answer.body, &made); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	done := "updated"
 	if answer.status == http.StatusCreated {
 		done = "created"
 	}
-	if _, err := fmt.Fprintf(a.cmd.OutOrStdout(), "subscription/%s %s\n", clean(s.ID), done); err != nil {
+	if _, err := fmt.Fprintf(a.cmd.OutOrStdout(), "%s/%s %s\n", noun, clean(made.ID), done); err != nil || noun == "source" {
 		return err
+	}
+	var s subscription // a source calls a text status, and has no secret to be shown
+	if err := json.Unmarshal(answer.body, &s); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
 	}
 	return s.writeSecret(a.cmd.OutOrStdout())
 }

@@ -73,12 +73,15 @@ func newRoot() *cobra.Command {
 		newServe(),        // the fleet, or a part of it
 		newPublish(),      // events into it
 		newSubscription(), // who gets what, and how
+		newSource(),       // statuses that are asked for
 		newDelivery(),     // what became of it
 		newDeadLetter(),   // what was given up
+		newStatus(),       // how a subject stands
 		newReplay(),       // and once more
 		newKey(),          // who may call
 		newEgress(),       // where it sends from
 		newListen(),       // a receiver to try it with
+		newDemo(),         // a partner system on the spot
 		newHealth(),       // is it up, for health checks
 		newBench(),        // how fast it is on this machine
 		newBenchSink(),    // its other half

@@ -162,16 +162,16 @@ func TestApplyNamesEveryFault(t *testing.T) {
 		`hookfleet: -, document 1: 422 invalid
   /sink: is missing
   /config/timeout: is too long
-  -, document 3: is not a subscription: an object whose id is text
+  -, document 3: is not a subscription or source: an object whose id is text
   -, document 4: 404 not_found
   open `+missing+`: no such file or directory
 `)
 	for name, text := range map[string]string{
-		"-: yaml: mapping values are not allowed in this context":        "a: b: c",
-		"-: has no subscription":                                         "# nothing\n",
+		"-: yaml: mapping values are not allowed in this context": "a: b: c",
+		"-: has no document":                                             "# nothing\n",
 		"-: document 1: yaml: unmarshal errors:":                         "id: a\nid: b",
 		"-: document 1: yaml: document contains excessive aliasing":      bomb(),
-		"-: is not a subscription: an object whose id is text":           "id: 5",
+		"-: is not a subscription or source: an object whose id is text": "id: 5",
 		"-: document 1: line 2: 12345678901234567890123 has more digits": "a: 1.50\nn: 12345678901234567890123",
 		"-: document 1: has no JSON form: json: unsupported value: +Inf": "n: .inf",
 	} {

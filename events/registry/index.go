@@ -35,9 +35,9 @@ type rule struct {
 	filters     *filter.Set          // nil when there is no expression in them
 	from, until uint64
 	gone        bool
-	laned       bool    // its events are taken by the subscription's lane, not by dispatch
-	first       place   // nearly all rules have one place
-	more        []place // the others
+	laned       bool     // its events are taken by the subscription's lane, not by dispatch
+	first       place    // nearly all rules have one place
+	more        *[]place // the others; a pointer because hardly any rule has them
 }
 
 // place is a rule's entry under one key, in a list of all with the same key.
@@ -80,7 +80,7 @@ func (x *index) addRule(r *rule) {
 	plan := planOf(r.criteria)
 	n := len(plan.types) * len(plan.values)
 	if n > 1 {
-		r.more = make([]place, n-1)
+		r.more = new(make([]place, n-1))
 	}
 	i := 0
 	for _, typ := range plan.types {
@@ -88,7 +88,7 @@ func (x *index) addRule(r *rule) {
 		for _, value := range plan.values {
 			p := &r.first
 			if i > 0 {
-				p = &r.more[i-1]
+				p = &(*r.more)[i-1]
 			}
 			i++
 			*p = place{rule: r, shape: sh, key: plan.key(x.seed, sh, typ, value), width: len(plan.affix.Value)}
@@ -109,8 +109,10 @@ func (x *index) insert(p *place) {
 func (x *index) removeRule(r *rule) {
 	tenant := x.tenants[r.criteria.Tenant]
 	x.removePlace(tenant, &r.first)
-	for i := range r.more {
-		x.removePlace(tenant, &r.more[i])
+	if r.more != nil {
+		for i := range *r.more {
+			x.removePlace(tenant, &(*r.more)[i])
+		}
 	}
 	r.more = nil
 	if len(tenant.byDef) == 0 {

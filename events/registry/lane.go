@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -41,6 +42,16 @@ func (v *LaneVersion) Takes(e *events.Event, sequence uint64) bool {
 
 // Current reports whether it is the present version.
 func (v *LaneVersion) Current() bool { return v.rule == &v.rule.item.now }
+
+// Whole reports whether it takes all events of its tenant and types. None of those are tests of sinks.
+func (v *LaneVersion) Whole() bool {
+	c := v.rule.criteria
+	tests := func(t string) bool {
+		prefix, open := strings.CutSuffix(t, "*")
+		return t == events.TypeTest || open && strings.HasPrefix(events.TypeTest, prefix)
+	}
+	return v.Current() && c.Source == "" && len(c.Filters) == 0 && len(c.Types) > 0 && !slices.ContainsFunc(c.Types, tests)
+}
 
 // Lanes yields the ids that have a lane: the present version of the subscription asks for one, or an earlier one whose
 // events may not all be settled. They may be deleted subscriptions'.

@@ -1,14 +1,15 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/hookfleet/hookfleet/events"
 )
 
 // maxBacklogEvents bounds the events that one count looks at, to some five seconds.
@@ -22,73 +23,25 @@ func NewBacklog(h *History) *Backlog { return &Backlog{h} }
 
 // Pending counts, by subscription, the deliveries that were accepted and have no record yet: no attempt of theirs has
 // ended. subscription "" counts for all, else for this one; tenant "" is any. It is exact while at most 1,048,576 events
-// lie behind the workers' floor, and what is beyond that is not counted. looked is how many events it read.
+// lie behind the floors of the workers and of lanes, and what is beyond that is not counted, but for a lane that takes all
+// events of its types. looked is how many events it read.
 func (b *Backlog) Pending(ctx context.Context, tenant, subscription string) (counts map[string]uint64, looked uint64, err error) {
-	counts = map[string]uint64{}
 	state, err := b.state(ctx, Events)
 	if err != nil {
 		return nil, 0, err
 	}
-	d, ok, err := b.dispatched(ctx)
-	if err != nil || b.match == nil {
+	if b.match == nil {
+		return nil, 0, nil
+	}
+	p, err := b.positions(ctx, subscription, state.Last)
+	if err != nil {
 		return nil, 0, err
 	}
-	if !ok {
-		d = dispatched{} // no worker was ever there: nothing is settled
+	c := &counting{Backlog: b, positions: p, tenant: tenant, subscription: subscription, counts: map[string]uint64{}, taken: map[string]string{}}
+	if err := c.all(ctx, state); err != nil || len(c.taken) == 0 {
+		return c.counts, c.looked, err
 	}
-	first := max(d.floor+1, state.First)
-	if first > state.Last {
-		return counts, 0, nil
-	}
-	s := scan{stream: Events, from: first, to: min(state.Last, first+maxBacklogEvents-1)}
-	looked = s.to - s.from + 1
-	taken, since, err := b.countEvents(ctx, tenant, subscription, d.delivered, s, counts)
-	if err != nil || len(taken) == 0 {
-		return counts, looked, err
-	}
-	return counts, looked, b.leaveOutRecorded(ctx, subscription, since, taken, counts)
-}
-
-// countEvents counts the deliveries of a range of events. Those of events that a worker has taken may have a record: it
-// returns their ids, and the time of the first event.
-func (b *Backlog) countEvents(
-	ctx context.Context, tenant, subscription string, delivered uint64, s scan, counts map[string]uint64,
-) (taken map[string]string, since time.Time, err error) {
-	taken = map[string]string{}
-	var failed error
-	err = b.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
-		if since.IsZero() {
-			if since, failed = storedAt(msg); failed != nil {
-				return false
-			}
-		}
-		if tenant != "" && subjectTenant(msg.Subject) != tenant {
-			return true
-		}
-		e, err := events.ParseNATS(msg.Header, msg.Data)
-		if err != nil || !e.Own(subjectTenant(msg.Subject)) {
-			return true
-		}
-		ids, err := b.match(ctx, e, sequence)
-		if err != nil {
-			failed = err
-			return false
-		}
-		for _, id := range ids {
-			if subscription != "" && id != subscription {
-				continue
-			}
-			counts[id]++
-			if sequence <= delivered {
-				taken[events.DeliveryID(sequence, id, 0)] = id
-			}
-		}
-		return true
-	})
-	if err == nil {
-		err = failed
-	}
-	return taken, since, err
+	return c.counts, c.looked, b.leaveOutRecorded(ctx, subscription, c.since, c.taken, c.counts)
 }
 
 // leaveOutRecorded takes what has a record since then out of the counts.
@@ -119,7 +72,9 @@ func (b *Backlog) leaveOutRecorded(ctx context.Context, subscription string, sin
 
 // State is how much the fleet has before it, and since when.
 type State struct {
-	Pending  uint64    // events that are not settled; one counts once, however many subscriptions it is for
+	// Pending counts events that are not settled. One counts once for all the subscriptions that it goes to from dispatch, and
+	// once for each lane that has it before it, or one of its types and tenant that it does not take.
+	Pending  uint64
 	Retrying uint64    // timers, set or fired
 	Held     uint64    // in HELD
 	Oldest   time.Time // acceptance of the oldest event or replay of all these, as far as a look at the first of each tells
@@ -142,6 +97,9 @@ func (b *Backlog) State(ctx context.Context) (State, error) {
 		return s, err
 	}
 	if s.Pending, s.Oldest, err = b.unsettled(ctx, all); err != nil {
+		return s, err
+	}
+	if err := b.lanesState(ctx, all, &s); err != nil {
 		return s, err
 	}
 	for _, in := range []string{Retries, HeldName} {
@@ -172,6 +130,60 @@ func (b *Backlog) unsettled(ctx context.Context, all streamState) (n uint64, old
 		return n, oldest, err
 	}
 	return n, m.Time, nil
+}
+
+// lanesState adds what lanes have before them.
+func (b *Backlog) lanesState(ctx context.Context, all streamState, s *State) error {
+	if b.lanes == nil {
+		return nil
+	}
+	versions := b.lanes("")
+	consumers, err := b.laneConsumers(ctx, versions)
+	if err != nil {
+		return err
+	}
+	var behind []behindLane
+	for _, v := range versions {
+		c := consumers[LaneConsumer(v.Subscription, v.From)]
+		if c == nil || c.idle() {
+			continue
+		}
+		floor := max(c.Floor.Stream, v.From)
+		s.Pending += min(c.Pending+c.AckPending, v.Until-min(floor, v.Until))
+		behind = append(behind, behindLane{v, max(floor+1, all.First)})
+	}
+	return b.oldestOfLanes(ctx, behind, &s.Oldest)
+}
+
+// behindLane is a lane with something before it, from a sequence on.
+type behindLane struct {
+	LaneVersion
+	from uint64
+}
+
+// oldestOfLanes moves at to the time of the earliest event that a lane has before it. Those that are farthest behind are
+// looked at first: the others cannot have an older one.
+func (b *Backlog) oldestOfLanes(ctx context.Context, behind []behindLane, at *time.Time) error {
+	slices.SortFunc(behind, func(a, b behindLane) int { return cmp.Compare(a.from, b.from) })
+	first := uint64(math.MaxUint64)
+	for _, l := range behind[:min(len(behind), oldestLook)] {
+		if l.from >= first {
+			return nil
+		}
+		for _, subject := range EventSubjects(l.Tenant, l.Types) {
+			m, err := b.direct(ctx, Events, getRequest{Sequence: l.from, Next: subject})
+			if err != nil {
+				return err
+			}
+			if m == nil || m.Sequence > l.Until || m.Sequence >= first {
+				continue
+			}
+			if first = m.Sequence; at.IsZero() || m.Time.Before(*at) {
+				*at = m.Time
+			}
+		}
+	}
+	return nil
 }
 
 // oldest moves at to the earliest creation among the first deliveries of a stream.

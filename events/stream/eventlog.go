@@ -40,6 +40,15 @@ func (s *StoredEvent) Event() (*events.Event, error) {
 	return e, nil
 }
 
+// MayHaveStatus reports whether it may be an event with a Status. It costs a look at the bytes.
+func (s *StoredEvent) MayHaveStatus() bool { return events.MayHaveStatus(s.header, s.data) }
+
+// Size is about how many bytes it takes.
+func (s *StoredEvent) Size() int { return len(s.data) + storedOverhead }
+
+// storedOverhead is about what a stored event takes beside its data: a few headers.
+const storedOverhead = 512
+
 // Get returns the event at sequence; nil when there is none, or none any more.
 func (l *EventLog) Get(ctx context.Context, sequence uint64) (*StoredEvent, error) {
 	m, err := l.leader(ctx, Events, getRequest{Sequence: sequence})
@@ -79,6 +88,16 @@ func (l *EventLog) Walk(ctx context.Context, r EventRange, visit func(*StoredEve
 func (l *EventLog) Bounds(ctx context.Context) (first, end uint64, err error) {
 	s, err := l.state(ctx, Events)
 	return max(s.First, 1), s.Last + 1, err
+}
+
+// Ahead returns the sequence of the first event behind sequence; 0 = there is none. It asks the leader, which knows every
+// acknowledged one, and costs the broker next to nothing when there is none.
+func (l *EventLog) Ahead(ctx context.Context, sequence uint64) (uint64, error) {
+	m, err := l.leader(ctx, Events, getRequest{Sequence: sequence + 1, Next: ">"})
+	if err != nil || m == nil {
+		return 0, err
+	}
+	return m.Sequence, nil
 }
 
 // Since returns the sequence of the first event stored at t or later; end when there is none.

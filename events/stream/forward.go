@@ -16,12 +16,7 @@ const (
 // batch returns the next messages of a stream at or after from, at most limit, and fewer when they are large; none at its
 // end. filter is a subject; "" = all. It asks any replica, which may be a little behind.
 func (r reader) batch(ctx context.Context, stream, filter string, from uint64, limit int) (batch []*stored, err error) {
-	sub, err := r.nc.SubscribeSync(r.nc.NewInbox())
-	if err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
-	body, err := json.Marshal(struct {
+	request, err := json.Marshal(struct {
 		getRequest
 		Batch    int `json:"batch"`
 		MaxBytes int `json:"max_bytes"`
@@ -29,29 +24,7 @@ func (r reader) batch(ctx context.Context, stream, filter string, from uint64, l
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	if err := r.nc.PublishRequest(r.api+"DIRECT.GET."+stream, sub.Subject, body); err != nil {
-		return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("walk stream %s: %w", stream, err)
-		}
-		switch status := msg.Header.Get("Status"); status {
-		case "":
-			m, err := parseDirect(msg)
-			if err != nil {
-				return nil, err
-			}
-			batch = append(batch, m)
-		case "204", "404":
-			return batch, nil
-		default:
-			return nil, fmt.Errorf("walk stream %s: %s %s", stream, status, msg.Header.Get("Description"))
-		}
-	}
+	return r.several(ctx, stream, request)
 }
 
 // after returns the messages of a stream from a sequence on, at most limit and at most as far as through. The next call

@@ -33,6 +33,7 @@ type History struct {
 	waiting *Waitlist
 	dead    *DeadList
 	match   Matcher
+	lanes   LaneLister // nil = there are none
 }
 
 // NewHistory reads through js, whose connection should be its own: the server answers reads in the order of what else
@@ -56,6 +57,9 @@ func (h *History) Find(ctx context.Context, id string) (f *Found, ok bool, err e
 		return nil, false, nil
 	}
 	f, err = h.findWaiting(ctx, subscription, sequence, id)
+	if f == nil && err == nil && replay == 0 {
+		f, err = h.findUnreached(ctx, subscription, sequence, id)
+	}
 	if f == nil && err == nil {
 		f, err = h.findRecords(ctx, subscription, sequence, id)
 	}
@@ -250,6 +254,60 @@ func (h *History) Newest(ctx context.Context, d *events.Delivery) (*events.Recor
 	return records[len(records)-1], nil
 }
 
+// Ends returns those of the deliveries that have ended since the records that they name, with the records that say so.
+// Where many are neighbours it costs one read for all.
+func (h *History) Ends(ctx context.Context, deliveries []*events.Delivery) (map[string]*events.Record, error) {
+	type group struct {
+		ids  map[string]bool
+		from uint64
+	}
+	groups := map[string]*group{}
+	for _, d := range deliveries {
+		if d.Record == 0 {
+			continue // nothing was ever done with it
+		}
+		subject := HistorySubject(d.Subscription, d.Event.Sequence)
+		g := groups[subject]
+		if g == nil {
+			g = &group{ids: map[string]bool{}, from: d.Record}
+			groups[subject] = g
+		}
+		g.ids[d.ID], g.from = true, min(g.from, d.Record)
+	}
+	ends := map[string]*events.Record{}
+	for subject, g := range groups {
+		records, err := h.follow(ctx, subject, g.ids, g.from+1)
+		if err != nil {
+			return nil, fmt.Errorf("look for ended deliveries: %w", err)
+		}
+		for _, r := range records {
+			if r.State.Ended() {
+				ends[r.ID] = r
+			}
+		}
+	}
+	return ends, nil
+}
+
+// LastAttempt returns the last attempt of a delivery, up to the record that it names; nil when there is none, or none
+// any more.
+func (h *History) LastAttempt(ctx context.Context, d *events.Delivery) (*events.Attempt, error) {
+	for at := d.Record; at != 0 && d.Attempts > 0; {
+		r, err := h.Record(ctx, at, d.ID)
+		if err != nil {
+			return nil, fmt.Errorf("last attempt of delivery %s: %w", d.ID, err)
+		}
+		if r == nil || r.Attempt == nil && r.Record >= at {
+			return nil, nil
+		}
+		if r.Attempt != nil {
+			return r.Attempt, nil
+		}
+		at = r.Record
+	}
+	return nil, nil
+}
+
 // EventAt returns the event at a sequence; nil when there is none, or none any more.
 func (h *History) EventAt(ctx context.Context, sequence uint64) (*StoredEvent, error) {
 	return (&EventLog{h.reader}).Get(ctx, sequence)
@@ -267,6 +325,15 @@ func (h *History) findPending(ctx context.Context, subscription string, sequence
 		}
 	}
 	return nil, nil
+}
+
+// findUnreached finds a delivery that its lane has before it: it may have been there for days, and the records since then
+// need not be read.
+func (h *History) findUnreached(ctx context.Context, subscription string, sequence uint64, id string) (*Found, error) {
+	if is, err := h.unreached(ctx, subscription, sequence); !is || err != nil {
+		return nil, err
+	}
+	return h.findPending(ctx, subscription, sequence, id)
 }
 
 // expected returns the deliveries that the event at sequence asks for, as they are before their first record.

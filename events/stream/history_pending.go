@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -50,8 +49,8 @@ func (h *History) dispatched(ctx context.Context) (d dispatched, ok bool, err er
 	return dispatched{answer.Floor.Stream, answer.Delivered.Stream}, err == nil, err
 }
 
-// pendingPage lists deliveries that have no record yet: events after the workers' floor, the newest first. Of those that
-// workers have taken it lists none when too many records were written since: they are found by id and by event.
+// pendingPage lists deliveries that have no record yet: events after the floors of the workers and of lanes, the newest
+// first. Of those that were taken it lists none where too many records were written since: they are found by id and by event.
 func (l *listing) pendingPage(ctx context.Context) (next string, err error) {
 	state, err := l.state(ctx, Events)
 	if err != nil {
@@ -61,24 +60,24 @@ func (l *listing) pendingPage(ctx context.Context) (next string, err error) {
 	if err != nil || l.match == nil {
 		return "", err
 	}
-	d, ok, err := l.dispatched(ctx)
-	if !ok || err != nil {
-		return "", err
-	}
-	first := max(d.floor+1, state.First)
-	settled, err := l.settledOf(ctx, first, d.delivered)
+	p, err := l.positions(ctx, l.Subscription, state.Last)
 	if err != nil {
 		return "", err
 	}
-	if settled == nil {
-		first = max(first, d.delivered+1)
+	w := &pendingWalk{listing: l, positions: p, size: pendingWindow}
+	if err := w.readSettled(ctx, state); err != nil {
+		return "", err
 	}
-	for looked := 0; before > first && looked < maxPendingEvents; looked += pendingWindow {
-		from := max(first, before-min(before, pendingWindow))
-		if next, err := l.pendingWindow(ctx, from, before, after, settled); next != "" || err != nil {
+	first := w.first(state)
+	for looked := 0; before > first && looked < maxPendingEvents && !w.spent(); {
+		window, from, err := w.window(ctx, first, before)
+		if err != nil {
+			return "", err
+		}
+		if next, err := w.show(ctx, window, after); next != "" || err != nil {
 			return next, err
 		}
-		before = from
+		before, looked = from, looked+max(len(window), pendingWindow)
 	}
 	if before <= first {
 		return "", nil
@@ -101,65 +100,6 @@ func (l *listing) pendingBefore(state streamState) (before uint64, after string,
 		return 0, "", ErrCursor
 	}
 	return min(before, at), "", nil
-}
-
-// settledOf returns the deliveries with records since the event at sequence; nil when they are too many. When the
-// workers have taken nothing after it, there are none.
-func (l *listing) settledOf(ctx context.Context, sequence, delivered uint64) (map[string]bool, error) {
-	settled := map[string]bool{}
-	if sequence > delivered {
-		return settled, nil
-	}
-	e, err := l.leader(ctx, Events, getRequest{Sequence: sequence, Next: SubjectEvents + ">"})
-	if e == nil || err != nil {
-		return settled, err
-	}
-	start, err := l.leader(ctx, Attempts, getRequest{StartTime: &e.Time})
-	if start == nil || err != nil {
-		return settled, err
-	}
-	state, err := l.state(ctx, Attempts)
-	if err != nil {
-		return nil, err
-	}
-	if state.Last-start.Sequence > maxPendingRecords {
-		return nil, nil
-	}
-	_, err = l.SettledFrom(ctx, start.Sequence, Settled{Record: func(id string, _ events.State, _ int, _ uint64) { settled[id] = true }})
-	return settled, err
-}
-
-// pendingWindow adds the pending deliveries of the events in [from, before), the newest first, that come after a delivery;
-// "" = all. next is a cursor when the page is full.
-func (l *listing) pendingWindow(ctx context.Context, from, before uint64, after string, settled map[string]bool) (next string, err error) {
-	var window []*stored
-	err = l.read(ctx, scan{stream: Events, from: from, to: before - 1}, func(sequence uint64, msg *nats.Msg) bool {
-		at := time.Time{}
-		if meta, err := msg.Metadata(); err == nil {
-			at = meta.Timestamp
-		}
-		window = append(window, &stored{msg.Subject, sequence, at, msg.Header, msg.Data})
-		return true
-	})
-	if err != nil {
-		return "", err
-	}
-	for _, m := range slices.Backward(window) {
-		expected, err := l.expectedOf(ctx, m)
-		if err != nil {
-			return "", err
-		}
-		slices.SortFunc(expected, func(a, b *events.Record) int { return newerFirst(a.ID, b.ID) })
-		for _, r := range expected {
-			if settled[r.ID] || !l.takes(r) || after != "" && newerFirst(r.ID, after) <= 0 {
-				continue
-			}
-			if l.add(r); l.full() {
-				return string(cursorPending) + r.ID, nil
-			}
-		}
-	}
-	return "", nil
 }
 
 // waitingKind says how to list what is in a state of waiting: from where it waits when that is little, else from its

@@ -32,13 +32,22 @@ func EventSubjects(tenant string, types []string) []string {
 	if len(types) == 0 {
 		return []string{SubjectEvents + tenant + ".>"}
 	}
-	var subjects []string
-	for _, t := range slices.SortedFunc(slices.Values(types), shorterFirst) {
+	subjects := make([]string, 0, len(types))
+	for _, t := range types {
 		tokens, open := strings.CutSuffix(t, ".*")
 		subject := EventSubject(tenant, tokens)
 		if open {
 			subject += ".>"
 		}
+		subjects = append(subjects, subject)
+	}
+	return disjoint(subjects)
+}
+
+// disjoint leaves out the subjects that others cover. They are literal, or have a trailing >.
+func disjoint(all []string) (subjects []string) {
+	slices.SortFunc(all, shorterFirst)
+	for _, subject := range all {
 		if !slices.ContainsFunc(subjects, func(s string) bool { return covers(s, subject) }) {
 			subjects = append(subjects, subject)
 		}
@@ -46,8 +55,11 @@ func EventSubjects(tenant string, types []string) []string {
 	return subjects
 }
 
-// shorterFirst puts a prefix before all that it covers.
-func shorterFirst(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }
+// shorterFirst puts a subject before all that it covers.
+func shorterFirst(a, b string) int {
+	a, b = strings.TrimSuffix(a, ">"), strings.TrimSuffix(b, ">")
+	return cmp.Or(len(a)-len(b), strings.Compare(a, b))
+}
 
 // covers reports whether the subject s, literal or with a trailing >, matches all that other matches.
 func covers(s, other string) bool {

@@ -18,6 +18,7 @@ type LaneLease struct {
 	Tick  time.Time `json:"tick,omitzero"`   // the last that began; zero = none yet
 	Until uint64    `json:"until,omitempty"` // the EVENTS sequence up to which that takes events
 	Done  bool      `json:"done,omitempty"`  // that is through
+	Fence uint64    `json:"fence,omitempty"` // events up to it were taken by an owner before this one
 
 	revision uint64
 }
@@ -106,7 +107,7 @@ func (l *Lanes) Forget(ctx context.Context, subscription string) error {
 	if err := kv.Purge(ctx, subscription); err != nil {
 		return fmt.Errorf("remove lease of lane %s: %w", subscription, err)
 	}
-	return nil
+	return l.purge(ctx, laneCancels(subscription, "*"))
 }
 
 // LaneConsumerConfig says which events a lane's consumer is for.

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"hash/fnv"
 	"strconv"
@@ -16,6 +17,8 @@ const (
 	DeadName = "DEAD"     // dead letters
 	Attempts = "ATTEMPTS" // delivery history
 	Items    = "ITEMS"    // what status sources watch
+
+	StatusesName = "STATUSES" // the newest event with a status of each subject and type
 )
 
 // KV buckets.
@@ -41,6 +44,9 @@ const (
 // KeyScheduler is the key in BucketFleet whose writer is the scheduler of the fleet.
 const KeyScheduler = "scheduler"
 
+// KeyStatuses is the key in BucketFleet that says how far the index of statuses has come.
+const KeyStatuses = "statuses"
+
 // KeySecrets is the key in BucketFleet whose text is sealed with the key that secrets are sealed with, so that a process
 // with another key finds out when it starts.
 const KeySecrets = "secrets"
@@ -59,6 +65,9 @@ const (
 
 	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
+	SubjectStatuses = "hookfleet.statuses." // + <tenant>.<hash of the subject>.<hash of the type>
+	SubjectIndexed  = "hookfleet.indexed"   // asks the scheduler to answer when all events so far are in the index of statuses
+
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts
 	QueueIngest      = "hookfleet-ingest"
@@ -76,6 +85,7 @@ const (
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339
+	HeaderStatus   = "Hookfleet-Status"   // statuses: JSON of which event it is, and of when
 )
 
 // historyBuckets bounds the subjects of ATTEMPTS to 256 × 256 = 65,536: subjects cost memory (100 k of them 325 MB with
@@ -144,6 +154,29 @@ func ProgressSubjects(subscription string) string {
 // DeadSubject is a delivery's dead letter. subscription is "-" for an event that matched none (invalid_event).
 func DeadSubject(tenant, subscription, delivery string) string {
 	return SubjectDead + tenant + "." + subscription + "." + delivery
+}
+
+// StatusSubject is where the newest status of a tenant's subject and type lies.
+func StatusSubject(tenant, subject, typ string) string {
+	return statusPrefix(tenant, subject) + nameHash(typ, typeHashBytes)
+}
+
+// statusPrefix is what all types of a subject have in common, with the last dot.
+func statusPrefix(tenant, subject string) string {
+	return SubjectStatuses + tenant + "." + nameHash(subject, subjectHashBytes) + "."
+}
+
+// A hash stands for a name that may have any bytes and any length. Each byte of a subject costs the broker one of memory,
+// a million times; with 96 bits two of a tenant's million subjects have the same with a chance of 1 in 10^17, with 48 bits
+// two of a subject's hundred types with one of 1 in 10^10. What is stored says its name, so that none is taken for another.
+const (
+	subjectHashBytes = 12
+	typeHashBytes    = 6
+)
+
+func nameHash(name string, size int) string {
+	sum := sha256.Sum256([]byte(name))
+	return base64.RawURLEncoding.EncodeToString(sum[:size])
 }
 
 const upperHex = "0123456789ABCDEF"

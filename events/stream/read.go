@@ -245,7 +245,8 @@ func (r reader) remove(ctx context.Context, stream string, sequence uint64) (boo
 // it as a by-product; asking for the subjects would list them all.
 func (r reader) count(ctx context.Context, stream, filter string) (uint64, error) {
 	inbox := r.nc.NewInbox()
-	sub, err := r.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, 2) // the message and the end; the client's own channel would take 512 KiB
+	sub, err := r.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
 	}
@@ -256,9 +257,11 @@ func (r reader) count(ctx context.Context, stream, filter string) (uint64, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	msg, err := sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, err)
+	var msg *nats.Msg
+	select {
+	case msg = <-answers:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("count %s of stream %s: %w", filter, stream, context.Cause(ctx))
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "":
@@ -291,8 +294,9 @@ func (r reader) warm(ctx context.Context, stream string, from, to uint64) error 
 // scan describes a range of a stream to be read in order.
 type scan struct {
 	stream      string
-	filter      string // "" = all. The server counts what matches after from first: warm the range before
-	from, to    uint64 // sequences, both included
+	filter      string   // "" = all. The server counts what matches after from first: warm the range before
+	filters     []string // several, instead of filter; no two overlap
+	from, to    uint64   // sequences, both included
 	headersOnly bool
 }
 
@@ -303,7 +307,7 @@ func (r reader) read(ctx context.Context, s scan, fn func(sequence uint64, msg *
 		return nil
 	}
 	c, err := r.js.CreateConsumer(ctx, s.stream, jetstream.ConsumerConfig{
-		FilterSubject: s.filter, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(s.from, 1),
+		FilterSubject: s.filter, FilterSubjects: s.filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(s.from, 1),
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: s.headersOnly,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: scanIdle,
 	})

@@ -16,9 +16,14 @@ import (
 const (
 	deadRetention    = 30 * 24 * time.Hour // API.md 4
 	historyRetention = 7 * 24 * time.Hour
+	statusDuplicates = time.Second      // statuses have no ids; the server refuses a window above what is kept
 	cancelRetention  = time.Hour        // a delivery in flight ends within its timeout, 5 minutes at most
 	markerTTL        = 10 * time.Second // how long a KV marker of an expired key stays
 )
+
+// maxLanes bounds the consumers of EVENTS: 6 GB of the broker's memory, at 60 KB a lane. Without it the server's own bound
+// of a thousand holds.
+const maxLanes = 100_000
 
 // checkInterval is how often the streams are compared with their birth certificates.
 const checkInterval = 5 * time.Second
@@ -33,11 +38,12 @@ type Config struct {
 	Retention time.Duration // of settled events
 	MaxSize   int64         // bytes of EVENTS; 0 = no limit of its own
 	Dedupe    time.Duration // window in which an event's id is known
+	Statuses  time.Duration // how long a status is kept that no newer one replaces; 0 = there are none
 }
 
 // DefaultConfig is what API.md 6 says.
 func DefaultConfig() Config {
-	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute}
+	return Config{Replicas: 1, Retention: 72 * time.Hour, Dedupe: 10 * time.Minute, Statuses: 30 * 24 * time.Hour}
 }
 
 // Validate names everything that is wrong.
@@ -56,8 +62,14 @@ func (c Config) Validate() error {
 	if c.Dedupe < 100*time.Millisecond || c.Dedupe > 7*24*time.Hour {
 		errs = append(errs, fmt.Errorf("events.dedupe: %s is not within 100ms and 7d", c.Dedupe))
 	}
+	if c.Statuses != 0 && c.Statuses < minStatuses {
+		errs = append(errs, fmt.Errorf("statuses.retention: %s is under %s", c.Statuses, minStatuses))
+	}
 	return errors.Join(errs...)
 }
+
+// minStatuses is the least retention of statuses: the server keeps everything for a little longer.
+const minStatuses = time.Second
 
 // certificate is what is known of a stream since its birth.
 type certificate struct {
@@ -270,6 +282,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Events, Subjects: []string{SubjectEvents + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxBytes: maxSize, Duplicates: t.cfg.Dedupe, AllowAtomicPublish: true,
+			MaxConsumers: maxLanes,
 		}),
 		// No limits: with schedules the server refuses Discard New, and would delete the oldest timers.
 		file(jetstream.StreamConfig{
@@ -293,6 +306,10 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		file(jetstream.StreamConfig{
 			Name: Items, Subjects: []string{SubjectItems + ">"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
+		}),
+		file(jetstream.StreamConfig{
+			Name: StatusesName, Subjects: []string{SubjectStatuses + ">"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: max(t.cfg.Statuses, minStatuses), MaxMsgsPerSubject: 1, Duplicates: statusDuplicates,
 		}),
 	}
 }

@@ -23,6 +23,8 @@ const (
 	maxGroupBytes = 4 << 20
 	// maxQueued bounds what waits for a group. Callers of Write are bounded by themselves; Submit is refused beyond.
 	maxQueued = 16 << 10
+	// crowd is how many writes of a group show that more come by themselves while a paced writer rests.
+	crowd = 4
 	// maxTries bounds how often a write is repeated whose twin is being stored: each try takes a round through the cluster.
 	maxTries = 100
 	// ackTimeout is when a missing answer means that the broker is away or its disk is full. The write is then unknown.
@@ -72,6 +74,7 @@ type Writer struct {
 	closed bool
 
 	group groupState
+	pace  time.Duration // from the start of one group to that of the next at least; 0 = none
 }
 
 type write struct {
@@ -108,6 +111,13 @@ func NewWriter(nc *nats.Conn, sync Syncer) *Writer {
 func NewClusterWriter(nc *nats.Conn, streamName string) *Writer {
 	w := NewWriter(nc, nil)
 	w.batches, w.stream = NewBatches(nc, nil), streamName
+	return w
+}
+
+// Paced lets a group begin no sooner than d after the one before, and returns w: for what nobody waits for, of which larger
+// groups cost less. Where fewer than a crowd come at a time, as of one key in order, nobody waits. To be called before Run.
+func (w *Writer) Paced(d time.Duration) *Writer {
+	w.pace = d
 	return w
 }
 
@@ -188,7 +198,11 @@ func (w *Writer) Run(ctx context.Context) error {
 		select {
 		case <-w.wake:
 			for group := w.take(false); len(group) > 0; group = w.take(false) {
+				began := time.Now()
 				w.store(group)
+				if len(group) >= crowd {
+					w.rest(ctx, began)
+				}
 			}
 		case <-ctx.Done():
 			for group := w.take(true); len(group) > 0; group = w.take(true) {
@@ -196,6 +210,20 @@ func (w *Writer) Run(ctx context.Context) error {
 			}
 			return nil
 		}
+	}
+}
+
+// rest waits until the next group may begin.
+func (w *Writer) rest(ctx context.Context, began time.Time) {
+	left := w.pace - time.Since(began)
+	if left <= 0 {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

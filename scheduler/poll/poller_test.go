@@ -133,7 +133,8 @@ func TestShared(t *testing.T) {
 	one, two := b.poller(b.connect(), DefaultConfig()), b.poller(b.connect(), DefaultConfig())
 	start(t, one.Run, two.Run)
 	natstest.Eventually(t, patience, func() bool { return one.fleet.share(2) == 1 && two.fleet.share(2) == 1 })
-	b.source(time.Second, 8, all...)
+	b.source(time.Hour, 8, all...)
+	b.miss(one, two)
 	// Both have as many in flight as they may, and no more.
 	natstest.Eventually(t, patience, func() bool { return len(b.desk.counts()) == 8 })
 	p, _, err := b.polls.Get(t.Context(), "orders")
@@ -141,7 +142,7 @@ func TestShared(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	close(gate)
-	p = b.awaitTick(time.Time{})
+	p = b.awaitTick(time.Now().Add(-90 * time.Minute))
 	if p.Asked != len(all) || p.Changed != len(all) || p.Failed != 0 {
 		t.Errorf("poll %+v", p)
 	}
@@ -151,10 +152,36 @@ func TestShared(t *testing.T) {
 	if stats(one) == 0 || stats(two) == 0 {
 		t.Errorf("one asked for %v, the other for %v", stats(one), stats(two))
 	}
-	// Asked is the sum over processes, so that twice would show.
-	p = b.awaitTick(p.At)
+	b.miss(one, two)
+	p = b.awaitTick(time.Now().Add(-90 * time.Minute))
 	if p.Asked != len(all) || p.Changed != 0 {
 		t.Errorf("second poll %+v", p)
+	}
+}
+
+// miss makes it that the last tick of orders, whose ticks are an hour apart, was missed.
+func (b *bench) miss(pollers ...*Poller) {
+	b.Helper()
+	e, _ := b.registry.Source("orders")
+	_, revision, err := b.polls.Get(b.Context(), "orders")
+	must(b, err)
+	_, err = b.polls.Put(b.Context(), "orders", &stream.Poll{Of: e.CreatedAt, At: time.Now().Add(-2 * time.Hour), Done: true}, revision)
+	must(b, err)
+	for _, p := range pollers { // which know of no tick before the next hour
+		natstest.Eventually(b, patience, func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			st := p.state["orders"]
+			if st == nil || st.running {
+				return false
+			}
+			st.next = time.Time{}
+			return true
+		})
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -192,16 +219,7 @@ func TestKilled(t *testing.T) {
 	start(t, one.Run, two.Run)
 	natstest.Eventually(t, patience, func() bool { return one.fleet.share(2) == 1 && two.fleet.share(2) == 1 })
 	b.source(time.Hour, 8, all...)
-	e, _ := b.registry.Source("orders")
-	_, err := b.polls.Put(t.Context(), "orders", &stream.Poll{Of: e.CreatedAt, At: time.Now().Add(-2 * time.Hour), Done: true}, 0)
-	must(t, err)
-	for _, p := range []*Poller{one, two} { // which know of no tick before the next hour
-		p.mu.Lock()
-		p.state["orders"] = nil
-		delete(p.state, "orders")
-		p.mu.Unlock()
-		p.wake <- struct{}{}
-	}
+	b.miss(one, two)
 	natstest.Eventually(t, patience, func() bool { return len(b.desk.counts()) == 8 })
 	dying.Close()
 	close(gate)

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -287,12 +289,12 @@ func (t *tick) end(ctx context.Context, p *stream.Poll) error {
 	}
 	p.Done, p.Ended = true, time.Now().UTC()
 	t.metrics.polls.Observe(p.Ended.Sub(p.Began).Seconds())
-	log := t.log.Debug()
+	level := zerolog.DebugLevel
 	if p.Failed > 0 {
-		log = t.log.Warn().Str("error", p.Error)
+		level = zerolog.WarnLevel
 	}
-	log.Str("source", t.source.ID).Time("tick", p.At).Int("asked", p.Asked).Int("changed", p.Changed).Int("failed", p.Failed).
-		Dur("took", p.Ended.Sub(p.Began)).Msg("source polled")
+	t.log.WithLevel(level).Str("source", t.source.ID).Time("tick", p.At).Int("asked", p.Asked).Int("changed", p.Changed).
+		Int("failed", p.Failed).Str("error", p.Error).Dur("took", p.Ended.Sub(p.Began)).Msg("source polled")
 	return nil
 }
 

@@ -109,7 +109,7 @@ func testDedupe(t *testing.T, s *fleettest.Server) {
 func testCancelledIsNoDuplicate(t *testing.T, s *fleettest.Server) {
 	f := newFlow(t, s, lifecycle+`,"retry":{"policy":"fixed","initial":"1h"}`, fails, sinktest.Answer{})
 	d := f.await(f.tell("order-1", "Booked", ""), "retrying")
-	f.client.Must(t, http.StatusAccepted, http.MethodPost, "/v1/deliveries/"+d.ID+"/cancel", nil, nil)
+	f.client.Must(t, http.StatusOK, http.MethodPost, "/v1/deliveries/"+d.ID+"/cancel", nil, nil)
 	f.await(f.tell("order-1", "Booked", ""), "delivered")
 	f.skipped(f.tell("order-1", "Booked", ""), "duplicate_status")
 
@@ -264,3 +264,31 @@ func byTime(a, b *sinktest.Request) int { return cmp.Or(a.At.Compare(b.At), a.Nu
 
 // soonAfter is a moment that is far enough away for a loaded machine to publish something before.
 func soonAfter() time.Time { return time.Now().Add(8 * time.Second) }
+
+// TestLifecycleOfSeveralWorkers: each owner of a lane knows what those before it have delivered.
+func TestLifecycleOfSeveralWorkers(t *testing.T) {
+	t.Parallel()
+	split := startSplit(t, 2)
+	_, js := connect(t, split.api.BrokerURL(operatorKey))
+	split.awaitWorkers(t, js, 2)
+	f := newFlow(t, split.api, lifecycle)
+	var told []string
+	for i := range 6 {
+		status := fmt.Sprintf("status %d", i)
+		f.await(f.tell("order-1", status, ""), "delivered")
+		told = append(told, status)
+		w := split.workers[i%2]
+		if i < 2 {
+			w.Kill()
+		} else {
+			w.MustStop(t)
+		}
+		for _, old := range told {
+			f.skipped(f.tell("order-1", old, ""), "duplicate_status")
+		}
+		w.Start(t)
+		split.awaitWorkers(t, js, 2)
+	}
+	f.wantSent("order-1", told...)
+	split.stop(t)
+}

@@ -48,9 +48,12 @@ func TestFleet(t *testing.T) {
 		"credentials": testCredentials, "credential changes": testCredentialChanges, "access token": testAccessToken,
 		"token server": testTokenServer, "token ends": testTokenEnds, "token 401": testToken401, "token 401 always": testAlways401,
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
+		"source": testSource, "source schedule": testSourceSchedule, "source credential": testSourceCredential,
 		"replay events": testReplayEvents, "replay range": testReplayRange, "replay dead letters": testReplayDeadLetters,
 		"replay control": testReplayControl, "replay retries": testReplayRetries, "refused replays": testRefusedReplays, "replay command": testReplayCommand,
-		"source": testSource, "source credential": testSourceCredential,
+		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
+		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,
+		"lane view": testLaneView, "lane delete": testLaneDelete,
 		"listen command": testListenCommand, "openapi": testOpenAPI, "metrics": testMetrics,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,9 +22,11 @@ type desk struct {
 	mu       sync.Mutex
 	statuses map[string]string // "" = it fails
 	asked    map[string]int
-	wants    string // header Authorization
-	block    chan struct{}
+	wants    string        // header Authorization
+	block    chan struct{} // holds the answer about slowKey back; nil = nothing
 }
+
+const slowKey = "slow"
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{statuses: map[string]string{}, asked: map[string]int{}}
@@ -34,7 +36,7 @@ func newDesk(t *testing.T) *desk {
 		status, block, denied := d.statuses[key], d.block, r.Header.Get("Authorization") != d.wants
 		d.asked[key]++
 		d.mu.Unlock()
-		if block != nil {
+		if block != nil && key == slowKey {
 			<-block
 		}
 		switch {
@@ -199,6 +201,45 @@ func testSourceCredential(t *testing.T, s *fleettest.Server) {
 	o.client.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/sources/"+o.name, nil, nil)
 }
 
+// testSourceSchedule: what a source finds goes out when its poll is through, and not before.
+func testSourceSchedule(t *testing.T, s *fleettest.Server) {
+	o := newOrders(t, s, "1s", "")
+	o.client.Subscribe(t, o.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"config":{"schedule":{"source":%q},"lifecycle":{"terminal":["Ended"]}}}`,
+		o.name, o.sink.URL(o.path), o.name))
+	o.desk.mu.Lock()
+	o.desk.block = make(chan struct{})
+	o.desk.mu.Unlock()
+	o.desk.set("quick", "Shipped")
+	o.desk.set(slowKey, "Shipped")
+	o.watch("quick", slowKey)
+	fleettest.Eventually(t, "a change is published", func() (bool, any) {
+		var page struct{ Items []struct{ Subject string } }
+		o.client.Must(t, http.StatusOK, http.MethodGet, "/v1/events?type="+o.name, nil, &page)
+		return len(page.Items) == 1, page
+	})
+	fleettest.Eventually(t, "the slow one is asked", func() (bool, any) { return o.desk.counts()[slowKey] == 1, nil })
+	if got := o.sink.Got(o.path); len(got) != 0 {
+		t.Errorf("sent before the poll was through: %v", sent(got))
+	}
+	released := time.Now()
+	o.desk.mu.Lock()
+	close(o.desk.block)
+	o.desk.block = nil
+	o.desk.mu.Unlock()
+	got := o.sink.Wait(o.path, 2)
+	if all := sent(got); !slices.Contains(all, "quick Shipped") || !slices.Contains(all, "slow Shipped") {
+		t.Errorf("sent %v", all)
+	}
+	for _, r := range got {
+		if r.At.Before(released) {
+			t.Errorf("%v before the poll was through", r.At)
+		}
+	}
+	o.desk.set("quick", "Ended")
+	o.sink.Wait(o.path, 3)
+	o.client.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/sources/"+o.name, nil, nil)
+}
+
 // TestSourceKilled: a process is killed in the middle of polls, and nothing is sent twice or forgotten.
 func TestSourceKilled(t *testing.T) {
 	t.Parallel()
@@ -244,4 +285,64 @@ func TestSourceKilled(t *testing.T) {
 	}
 	fleettest.Eventually(t, "all are completed", func() (bool, any) { v := o.view(); return v.Items.Completed == len(keys) && v.Items.Open == 0, v })
 	s.MustStop(t)
+}
+
+// TestSourceShared: two schedulers share a tick, one of them is killed in the middle of it, and nothing is asked for twice
+// at a tick. What it had in hand is asked for at the next one.
+func TestSourceShared(t *testing.T) {
+	t.Parallel()
+	api := fleettest.Start(t, fleettest.Options{Roles: "api", Key: operatorKey})
+	var schedulers []*fleettest.Server
+	for range 2 {
+		schedulers = append(schedulers, fleettest.Start(t, fleettest.Options{Roles: "scheduler", Key: operatorKey, Broker: api.BrokerURL(operatorKey)}))
+	}
+	o := &orders{&flow{t: t, server: api, client: api.Client(), name: unique("shared")}, newDesk(t)}
+	const n, every = 600, 8 * time.Second
+	var keys []string
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("order-%d", i))
+		o.desk.set(keys[i], "Booked")
+	}
+	o.desk.set(slowKey, "Booked")
+	o.desk.mu.Lock()
+	block := make(chan struct{})
+	o.desk.block = block
+	o.desk.mu.Unlock()
+	o.define(every.String(), `,"concurrency":8`)
+	o.watch(append([]string{slowKey}, keys...)...)
+	fleettest.Eventually(t, "a poll under way", func() (bool, any) { return len(o.desk.counts()) > 8, nil })
+	schedulers[0].Kill()
+	close(block)
+	o.desk.mu.Lock()
+	o.desk.block = nil
+	o.desk.mu.Unlock()
+	var first sourceView
+	fleettest.Eventually(t, "the poll is through", func() (bool, any) {
+		first = o.view()
+		return first.LastPoll.Asked > 0 && !first.LastPoll.Ended.IsZero(), first
+	})
+	asked := o.desk.counts()
+	for key, times := range asked {
+		if times != 1 {
+			t.Errorf("%s was asked for %d times at one tick", key, times)
+		}
+	}
+	if lost := n + 1 - len(asked); lost > 8 { // what it had claimed and not asked for
+		t.Errorf("%d were not asked for", lost)
+	}
+	var second sourceView
+	fleettest.Eventually(t, "the next poll is through", func() (bool, any) {
+		second = o.view()
+		return second.LastPoll.At.After(first.LastPoll.At) && !second.LastPoll.Ended.IsZero(), second
+	})
+	if second.LastPoll.Asked != n+1 {
+		t.Errorf("the next poll: %+v", second)
+	}
+	for key, times := range o.desk.counts() {
+		if times != asked[key]+1 {
+			t.Errorf("%s was asked for %d times, and %d before", key, times, asked[key])
+		}
+	}
+	schedulers[1].MustStop(t)
+	api.MustStop(t)
 }

@@ -46,8 +46,8 @@ const startTimeout = 5 * time.Minute
 // roomInterval is how often a broker that failed to write looks whether there is room again.
 const roomInterval = time.Second
 
-// endTimeout bounds the shutdown of the server, which takes a second at most when it is well.
-const endTimeout = 10 * time.Second
+// endTimeout bounds the shutdown of the server, which takes a second at most when it is well, and 10 ms for each lane.
+const endTimeout = 20 * time.Second
 
 // ErrStuck says that the server did not shut down, and still has the store. Only the end of the process helps, and its
 // start by whoever supervises it. Run returns it.

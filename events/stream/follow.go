@@ -1,0 +1,119 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Bounds of following.
+const (
+	// followBatch and followBytes bound what is on its way to a follower, and so in its memory, at a time.
+	followBatch = 1024
+	followBytes = 4 << 20
+	// followWait is how long a pull waits for new events; followBeat is how often the broker says meanwhile that it is
+	// there. A follower that hears nothing for two of them begins anew.
+	followWait = 30 * time.Second
+	followBeat = 5 * time.Second
+)
+
+// errFollow says that the broker's answers have a gap, or have ended. Whoever follows begins anew behind what it has.
+var errFollow = errors.New("the broker has lost our place")
+
+// Follow calls fn for every event from the sequence on, in order, those of the future included, until ctx ends (nil) or
+// something goes wrong. It acknowledges nothing: where it stands is known to its caller alone, who begins anew there. fn
+// runs while what comes next waits, so what it does is all that limits the memory.
+func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(*StoredEvent)) error {
+	c, err := l.js.CreateConsumer(ctx, Events, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1), AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * followWait,
+	})
+	if err != nil {
+		return fmt.Errorf("follow events: %w", err)
+	}
+	name := c.CachedInfo().Name
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		_ = l.js.DeleteConsumer(ctx, Events, name) // else it ends by itself
+	}()
+	if err := l.followWith(ctx, name, fn); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("follow events: %w", err)
+	}
+	return nil
+}
+
+func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*StoredEvent)) error {
+	messages := make(chan *nats.Msg, followBatch+16) // a pull, and its status messages
+	inbox := l.nc.NewInbox()
+	sub, err := l.nc.ChanSubscribe(inbox, messages)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
+	pull := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, followBatch, followBytes, followWait, followBeat)
+	silence := time.NewTimer(2 * followBeat)
+	defer silence.Stop()
+	left, last := 0, uint64(0)
+	for {
+		if left == 0 {
+			left = followBatch
+			if err := l.nc.PublishRequest(l.api+"CONSUMER.MSG.NEXT."+Events+"."+consumer, inbox, pull); err != nil {
+				return err
+			}
+		}
+		var msg *nats.Msg
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-silence.C:
+			return fmt.Errorf("%w: it says nothing", errFollow)
+		case msg = <-messages:
+			silence.Reset(2 * followBeat)
+		}
+		if msg.Reply == "" || len(msg.Data) == 0 && msg.Header.Get("Status") != "" {
+			ended, err := followStatus(msg)
+			if err != nil {
+				return err
+			}
+			if ended {
+				left = 0
+			}
+			continue
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		if meta.Sequence.Consumer != last+1 {
+			return fmt.Errorf("%w: message %d follows %d", errFollow, meta.Sequence.Consumer, last)
+		}
+		last = meta.Sequence.Consumer
+		fn(&StoredEvent{meta.Sequence.Stream, subjectTenant(msg.Subject), meta.Timestamp, msg.Header, msg.Data})
+		left--
+	}
+}
+
+// followStatus reads what the broker says beside messages: whether the pull has ended.
+func followStatus(msg *nats.Msg) (ended bool, err error) {
+	switch status := msg.Header.Get("Status"); status {
+	case "100": // a heartbeat
+		return false, nil
+	case "404", "408": // nothing more came in time
+		return true, nil
+	case "409":
+		switch msg.Header.Get("Description") {
+		case "Batch Completed": // which the number of messages has told
+			return false, nil
+		case "Message Size Exceeds MaxBytes":
+			return true, nil
+		}
+		fallthrough
+	default:
+		return false, fmt.Errorf("%w: %s %s", errFollow, status, msg.Header.Get("Description"))
+	}
+}
