@@ -107,7 +107,7 @@ func (a *API) replayRoutes() []route {
 		},
 		{
 			method: "GET", path: "/v1/replays/{id}", id: "getReplay", tag: "replays", summary: "Read a replay", roles: managers,
-			text:  "Its counts are up to a second behind while it runs, and exact once endedat is there. It is kept for 30 days after its end.",
+			text:  "Its counts are a second or two behind while it runs, and exact once endedat is there. It is kept for 30 days after its end.",
 			codes: []Code{CodeBadID}, handle: a.getReplay, answers: one,
 		},
 		{

@@ -15,12 +15,21 @@ import (
 
 // Bounds of one replay.
 const (
-	// replayStep is how soon a replay that makes deliveries looks again: a write and a read of the broker each time.
-	replayStep = 50 * time.Millisecond
+	// replayStep is how often a replay that makes deliveries makes some: a few at a time, because a burst of them is in the
+	// way of live ones.
+	replayStep = 5 * time.Millisecond
+	// replayTally is how often it looks what became of them: a read of the broker each time.
+	replayTally = 25 * time.Millisecond
+	// replayAhead is how far a plan reaches, and how often a replay is stored: what syncs makes the events that are accepted
+	// meanwhile wait for some milliseconds, so that with more than two syncs a second their p99 shows it.
+	replayAhead = time.Second
+	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
+	maxPlan      = 1000
+	maxPlanBytes = 4 << 20
 	// replayIdle is how soon one looks again that waits for others: a retry, a turn, its owner.
 	replayIdle = 500 * time.Millisecond
 	// replayLook is how many messages one step reads at most: 20,000 a second, some ten percent of a core.
-	replayLook = 1024
+	replayLook = 512
 	// maxUnmarked bounds the rows of events that wait to be marked, 20 bytes each in every write of the run. Marking costs a
 	// write more.
 	maxUnmarked = 128
@@ -36,8 +45,7 @@ const (
 
 // replay is one job in the hands of the scheduler that acts. Its goroutine owns it, but for wish and wake.
 //
-// It goes in steps. Each one first stores, in one write, what the step before has done and what this one is about to make
-// (the plan), and then makes it. A process that is killed leaves a plan of which some deliveries were made: whoever takes
+// It stores, in one write, what it has done and what it is about to make (the plan), makes that in steps, and goes on so. A process that is killed leaves a plan of which some deliveries were made: whoever takes
 // over finds those where they wait, or their records, and makes the others.
 type replay struct {
 	*replays
@@ -50,10 +58,14 @@ type replay struct {
 	finished bool
 	changed  bool // since the run was stored
 	stored   time.Time
+	tallied  time.Time
 	checked  time.Time // when it was last looked for deliveries without a record
 	told     bool      // the workers know that it is cancelled
 
 	fresh, open map[string]struct{} // as those of the run
+	queue       []*candidate        // the plan, ready to be made
+	first       bool                // nobody has tried to make it before
+	unsynced    bool                // some of what was made may not be on disk
 	marks       *stream.Marks
 	matcher     matcher
 	pace        replayPace
@@ -115,8 +127,11 @@ func (r *replay) work(ctx context.Context) error {
 			return err
 		}
 		pause := replayIdle
-		if moved || len(r.fresh) > 0 {
+		switch {
+		case moved:
 			pause = max(replayStep-time.Since(began), time.Millisecond)
+		case len(r.fresh) > 0:
+			pause = replayTally
 		}
 		r.wait(ctx, pause)
 	}
@@ -137,6 +152,7 @@ func (r *replay) takeOver(ctx context.Context) (gone bool, err error) {
 		return false, err
 	}
 	r.job, r.marks, r.matcher, r.pace, r.page, r.checked = job, nil, matcher{}, replayPace{}, minPage, time.Now()
+	r.queue, r.unsynced = nil, false
 	r.fresh, r.open = setOf(job.Run.Fresh), setOf(job.Run.Open)
 	if r.job.Run.Number == 0 {
 		if err := r.begin(ctx); err != nil {
@@ -168,8 +184,10 @@ func (r *replay) begin(ctx context.Context) (err error) {
 
 // step does what can be done now. moved says that there may be more at once.
 func (r *replay) step(ctx context.Context) (moved bool, err error) {
-	if err := r.tally(ctx); err != nil {
-		return false, err
+	if time.Since(r.tallied) >= replayTally {
+		if err := r.tally(ctx); err != nil {
+			return false, err
+		}
 	}
 	run := &r.job.Run
 	entry, ok := r.subscription()
@@ -214,7 +232,7 @@ func (r *replay) rest(ctx context.Context) error {
 	}
 	r.yield(r)
 	r.share(r, false)
-	r.pace = replayPace{}
+	r.pace, r.queue = replayPace{}, nil
 	return nil
 }
 
@@ -241,7 +259,7 @@ func (r *replay) finish() {
 
 // save stores how far it is, when that has changed and is worth it. What a step plans is stored before it is made.
 func (r *replay) save(ctx context.Context) error {
-	if !r.changed || !r.finished && time.Since(r.stored) < replayIdle {
+	if !r.changed || !r.finished && time.Since(r.stored) < replayAhead {
 		return nil
 	}
 	return r.saveNow(ctx)
@@ -252,6 +270,12 @@ func (r *replay) saveNow(ctx context.Context) error {
 		if err := r.mark(ctx); err != nil {
 			return err
 		}
+	}
+	if r.unsynced { // before the plan that they are in is forgotten
+		if err := r.Writer.Sync(stream.Retries); err != nil {
+			return err
+		}
+		r.unsynced = false
 	}
 	r.job.Run.Fresh, r.job.Run.Open = listOf(r.fresh), listOf(r.open)
 	if err := r.store.SaveRun(ctx, r.job); err != nil {

@@ -167,10 +167,10 @@ func TestReplayTakenOver(t *testing.T) {
 			t.Fatal("no subscription, or not its turn")
 		}
 		var made []*candidate
-		if len(r.job.Run.Plan) > 0 {
-			made, err = r.planned(t.Context(), 20)
-		} else {
+		if r.first = len(r.job.Run.Plan) == 0; r.first {
 			made, err = r.plan(t.Context(), entry, 20)
+		} else {
+			made, err = r.planned(t.Context())
 		}
 		must(t, err)
 		if kill%5 == 0 {
@@ -180,11 +180,11 @@ func TestReplayTakenOver(t *testing.T) {
 		switch kill % 5 {
 		case 1: // before anything is made
 		case 2: // after some of it is made
-			must(t, r.make(t.Context(), made[:len(made)/2], true, 0))
+			must(t, r.make(t.Context(), made[:len(made)/2]))
 		case 3: // after all is made
-			must(t, r.make(t.Context(), made, true, 0))
+			must(t, r.make(t.Context(), made))
 		case 4: // after it is counted
-			must(t, r.make(t.Context(), made, true, 0))
+			must(t, r.make(t.Context(), made))
 			must(t, r.tally(t.Context()))
 			r.changed = true
 			must(t, r.saveNow(t.Context()))

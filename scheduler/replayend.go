@@ -16,6 +16,7 @@ const cancelAgain = time.Second
 
 // tally counts what became of the deliveries, by their records.
 func (r *replay) tally(ctx context.Context) error {
+	r.tallied = time.Now()
 	if len(r.fresh)+len(r.open) == 0 {
 		return nil
 	}

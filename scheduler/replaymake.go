@@ -13,7 +13,6 @@ import (
 
 // advance makes the next deliveries, as many as its rate and those under way allow. moved says that there may be more soon.
 func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool, err error) {
-	run := &r.job.Run
 	if r.through() {
 		return false, r.rest(ctx)
 	}
@@ -21,36 +20,45 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 		return false, nil
 	}
 	interval, burst := r.rate(entry)
-	n := min(r.pace.allowed(time.Now(), interval, burst), freshLimit(entry.Subscription)-len(r.fresh), maxOpen-len(r.fresh)-len(r.open))
+	if len(r.queue) == 0 {
+		if err := r.prepare(ctx, entry, interval); err != nil || len(r.queue) == 0 {
+			return true, err
+		}
+	}
+	n := min(r.pace.allowed(time.Now(), interval, burst), freshLimit(entry.Subscription)-len(r.fresh), maxOpen-len(r.fresh)-len(r.open), len(r.queue))
 	if n <= 0 {
 		return len(r.open) < maxOpen, nil
 	}
-	first := len(run.Plan) == 0
-	var made []*candidate
-	if first {
-		made, err = r.plan(ctx, entry, n)
+	made := r.queue[:n]
+	r.queue = r.queue[n:]
+	r.pace.spend(n, interval)
+	return true, r.make(ctx, made)
+}
+
+// prepare plans the next deliveries, some steps ahead, and stores the plan.
+func (r *replay) prepare(ctx context.Context, entry *registry.Entry, interval time.Duration) (err error) {
+	run := &r.job.Run
+	if r.first = len(run.Plan) == 0; r.first {
+		r.queue, err = r.plan(ctx, entry, min(max(int(replayAhead/interval), 1), maxPlan))
 	} else {
-		made, err = r.planned(ctx, n)
+		r.queue, err = r.planned(ctx)
 	}
-	if err != nil || len(made) == 0 {
-		return true, err
+	if err != nil || len(r.queue) == 0 {
+		return err
 	}
 	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
 		if run.Records, err = r.history.End(ctx); err != nil {
-			return false, err
+			return err
 		}
 	}
-	if err := r.saveNow(ctx); err != nil {
-		return false, err
-	}
-	r.pace.spend(len(made), interval)
-	return true, r.make(ctx, made, first, interval)
+	return r.saveNow(ctx)
 }
 
 // plan looks for the next n deliveries to make.
 func (r *replay) plan(ctx context.Context, entry *registry.Entry, n int) (made []*candidate, err error) {
 	run := &r.job.Run
-	for looked := 0; looked < replayLook && len(made) < n && run.Next <= r.job.Through; looked += r.page {
+	size := 0
+	for looked := 0; looked < replayLook && len(made) < n && size < maxPlanBytes && run.Next <= r.job.Through; looked += r.page {
 		page, next, err := r.candidates(ctx, entry, n-len(made))
 		if err != nil {
 			return nil, err
@@ -71,51 +79,51 @@ func (r *replay) plan(ctx context.Context, entry *registry.Entry, n int) (made [
 			}
 			made = append(made, c)
 			run.Plan = append(run.Plan, c.Planned)
+			_, payload := c.waiting.Event.Message()
+			size += len(payload)
 		}
 		run.Next = next
 	}
 	return made, nil
 }
 
-// planned reads again what is planned and was not made by whoever planned it, the first n of it.
-func (r *replay) planned(ctx context.Context, n int) (made []*candidate, err error) {
+// planned reads again what is planned and was not made: by whoever planned it, or before a pause. What others have made
+// meanwhile is left out.
+func (r *replay) planned(ctx context.Context) (made []*candidate, err error) {
 	run := &r.job.Run
-	for len(run.Plan) > len(made) && len(made) < n {
-		p := run.Plan[len(made)]
+	var plan []stream.Planned
+	for _, p := range run.Plan {
 		c, err := r.again(ctx, p)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case c == nil: // the event was trimmed, or somebody else replayed the dead letter
-			run.Plan = append(run.Plan[:len(made):len(made)], run.Plan[len(made)+1:]...)
-			r.skip()
-			r.changed = true
-		default:
-			made = append(made, c)
 		}
+		before, err := r.madeBefore(ctx, p.At)
+		if err != nil {
+			return nil, err
+		}
+		if c == nil || before { // nil: the event was trimmed, or somebody else replayed the dead letter
+			r.skip()
+			continue
+		}
+		made, plan = append(made, c), append(plan, p)
 	}
+	run.Plan, r.changed = plan, true
 	return made, nil
 }
 
-// make makes the first deliveries of the plan, durably, spread over the step: made at once they would meet the live ones as
-// a burst. first says that nobody has tried before: then a delivery that is there already is somebody else's.
-func (r *replay) make(ctx context.Context, made []*candidate, first bool, interval time.Duration) error {
+// make makes the first deliveries of the plan. They are on disk when the run is stored the next time. Where we plan them
+// for the first time, one that is there already is somebody else's.
+func (r *replay) make(ctx context.Context, made []*candidate) error {
 	type result struct {
 		i   int
 		ack stream.Ack
 		err error
 	}
 	results := make(chan result, len(made))
-	began, gap := time.Now(), min(interval, replayStep*3/4/time.Duration(len(made)))
 	for i, c := range made {
-		until(ctx, began.Add(gap*time.Duration(i)))
 		msg, err := c.waiting.ReplayMessage()
 		if err == nil {
-			durable := "" // the sync after the last one is of all
-			if i == len(made)-1 {
-				durable = stream.Retries
-			}
-			err = r.Writer.Submit(msg, durable, func(ack stream.Ack, err error) { results <- result{i, ack, err} })
+			err = r.Writer.Submit(msg, "", func(ack stream.Ack, err error) { results <- result{i, ack, err} })
 		}
 		if err != nil {
 			results <- result{i, stream.Ack{}, err}
@@ -130,28 +138,14 @@ func (r *replay) make(ctx context.Context, made []*candidate, first bool, interv
 	if failed != nil {
 		return fmt.Errorf("make deliveries: %w", failed)
 	}
+	r.unsynced = true
 	for i, c := range made {
-		if err := r.made(ctx, c.Planned, !first || !acks[i].Duplicate); err != nil {
+		if err := r.made(ctx, c.Planned, !r.first || !acks[i].Duplicate); err != nil {
 			return err
 		}
 	}
 	r.job.Run.Plan = r.job.Run.Plan[len(made):]
 	return nil
-}
-
-// until waits until a time, if that is worth it, or until ctx ends.
-func until(ctx context.Context, at time.Time) {
-	const worth = time.Millisecond
-	left := time.Until(at)
-	if left < worth {
-		return
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }
 
 // made counts a delivery that was made, by us or by somebody else, and takes its dead letter off the list.

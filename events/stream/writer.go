@@ -176,6 +176,14 @@ func (w *Writer) submit(one *write) error {
 	return nil
 }
 
+// Sync makes durable what was acknowledged of a stream before.
+func (w *Writer) Sync(stream string) error {
+	if w.sync == nil {
+		return nil
+	}
+	return w.sync(stream)
+}
+
 // Run writes until ctx ends and everything that was queued by then is answered.
 func (w *Writer) Run(ctx context.Context) error {
 	sub, err := w.nc.Subscribe(w.inbox+">", w.answered)
