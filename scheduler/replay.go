@@ -15,13 +15,13 @@ import (
 
 // Bounds of one replay.
 const (
-	// replayStep is how often a replay that makes deliveries makes some: a few at a time, because a burst of them is in the
-	// way of live ones.
+	// replayStep is how often a replay that makes deliveries makes some: a few at a time, because a burst of them may be in
+	// the way of live ones, which was not measured by itself.
 	replayStep = 5 * time.Millisecond
 	// replayTally is how often it looks what became of them: a read of the broker each time.
 	replayTally = 25 * time.Millisecond
-	// replayAhead is how far a plan reaches, and how often a replay is stored: what syncs makes the events that are accepted
-	// meanwhile wait for some milliseconds, so that with more than two syncs a second their p99 shows it.
+	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs, for which the events
+	// that are accepted meanwhile may have to wait. What that is worth was not measured by itself.
 	replayAhead = time.Second
 	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
 	maxPlan      = 1000
