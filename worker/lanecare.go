@@ -128,6 +128,7 @@ func (t *tenure) countHeld(now time.Time) {
 	t.counted = now
 	left, err := t.w.waitlist.Count(t.ctx, t.id)
 	if err != nil {
+		t.notSeen(err)
 		return
 	}
 	known := uint64(len(t.held))
@@ -141,10 +142,18 @@ func (t *tenure) countHeld(now time.Time) {
 	}
 }
 
+// notSeen says that what lies in HELD could not be looked at; the next round does.
+func (t *tenure) notSeen(err error) {
+	if t.ctx.Err() == nil {
+		t.log.Warn().Err(err).Msg("held deliveries of a lane not looked at; trying again")
+	}
+}
+
 // readHeld takes what lies in HELD and is not known.
 func (t *tenure) readHeld() {
 	for p, err := range t.w.waitlist.All(t.ctx, t.id) {
 		if err != nil {
+			t.notSeen(err)
 			return
 		}
 		if p.Place == stream.PlaceHeld && t.blocked[p.Delivery.ID] == nil {

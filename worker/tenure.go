@@ -281,7 +281,9 @@ func (t *tenure) ended(k *laneKey, it *laneItem, done laneResult) {
 	t.tick.ended(it, done.err != nil)
 	switch {
 	case errors.Is(done.err, errReturned):
-		t.held[it.id] = it.held != 0
+		if it.held != 0 {
+			t.held[it.id] = true
+		}
 		t.pausing = now.Add(lanePause)
 		t.back(k, it)
 	case done.err != nil:
