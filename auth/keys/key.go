@@ -56,7 +56,7 @@ type Key struct {
 	ID          string    `json:"id"`
 	Role        Role      `json:"role"`
 	Tenants     []string  `json:"tenants,omitempty"` // none: DefaultTenant, or every tenant for an operator
-	Types       []string  `json:"types,omitempty"`   // of events that a producer publishes: exact, or with a trailing .*; none: any
+	Types       []string  `json:"types,omitempty"`   // of events that a producer publishes: exact, or with a trailing dot or .*; none: any
 	Description string    `json:"description,omitempty"`
 	Hash        Hash      `json:"-"` // of the text; a store writes it beside
 	CreatedAt   time.Time `json:"createdat"`
@@ -156,9 +156,9 @@ func (k *Key) MayPublish(tenant, eventType string) bool {
 	}))
 }
 
-// typeMatches: exactly, or with a trailing .* what stands before the star and one or more further tokens.
+// typeMatches: exactly, or with a trailing dot or .* what stands before it and one or more further tokens.
 func typeMatches(pattern, eventType string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
+	if prefix := strings.TrimSuffix(pattern, "*"); strings.HasSuffix(prefix, ".") {
 		return strings.HasPrefix(eventType, prefix)
 	}
 	return pattern == eventType
