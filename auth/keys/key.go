@@ -156,12 +156,19 @@ func (k *Key) MayPublish(tenant, eventType string) bool {
 	}))
 }
 
-// typeMatches: exactly, or with a trailing dot or .* what stands before it and one or more further tokens.
+// TypeHead takes apart one of a key's types: with a trailing dot or .* it is for all that begin with head and a dot, else
+// for head alone.
+func TypeHead(pattern string) (head string, more bool) {
+	return strings.CutSuffix(strings.TrimSuffix(pattern, "*"), ".")
+}
+
 func typeMatches(pattern, eventType string) bool {
-	if prefix := strings.TrimSuffix(pattern, "*"); strings.HasSuffix(prefix, ".") {
-		return strings.HasPrefix(eventType, prefix)
+	head, more := TypeHead(pattern)
+	if !more {
+		return pattern == eventType
 	}
-	return pattern == eventType
+	rest, ok := strings.CutPrefix(eventType, head)
+	return ok && strings.HasPrefix(rest, ".")
 }
 
 // MayFeed reports whether the key may add items to sources of this tenant.
