@@ -16,7 +16,7 @@ type keyView struct {
 	ID          string    `json:"id"`
 	Role        keys.Role `json:"role"`
 	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's. Of a partner the one that it is"`
-	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing .*; absent: every type"`
+	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing dot or .*; absent: every type"`
 	Description string    `json:"description,omitempty"`
 	CreatedAt   Time      `json:"createdat"`
 	Key         string    `json:"key,omitempty" doc:"the key itself: only in the answer that made it"`
@@ -26,7 +26,7 @@ type keyView struct {
 type newKey struct {
 	Role        keys.Role `json:"role" doc:"operator, producer or partner"`
 	Tenants     []string  `json:"tenants,omitempty" doc:"whose events a producer publishes; absent: the default tenant's. Of a partner the one that it is"`
-	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing .*; absent: every type"`
+	Types       []string  `json:"types,omitempty"   doc:"what it publishes: exactly this type, or all that begin so with a trailing dot or .*; absent: every type"`
 	Description string    `json:"description,omitempty"`
 }
 

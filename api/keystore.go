@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,9 +26,6 @@ const operatorID = "operator"
 // maxKeys bounds the keys of a fleet: each process holds all of them.
 const maxKeys = 10_000
 
-// rewatch is how soon a lost watch is taken up again.
-const rewatch = time.Second
-
 // KeyStore holds the API keys of the fleet: hashed in KV, watched into memory. The operator's key is known to it before
 // there is a broker, because the embedded broker authenticates its clients with it. It is safe for concurrent use.
 type KeyStore struct {
@@ -42,6 +40,7 @@ type KeyStore struct {
 	js     jetstream.JetStream
 	writer *stream.Writer
 	known  map[string]*keys.Key
+	whole  bool // the table has all that is known
 }
 
 // NewKeyStore returns a store that knows the operator's key alone. A store whose operator key has no text knows none.
@@ -76,88 +75,27 @@ func (s *KeyStore) Lookup(text string) (*keys.Key, bool) {
 
 // Run watches the bucket until ctx ends. It takes up a lost watch by itself.
 func (s *KeyStore) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.log.Warn().Err(err).Msg("watch of the keys broke off, taking it up again")
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(rewatch):
-		}
-	}
+	w := stream.Watch{JS: s.js, Bucket: stream.BucketKeys, Log: s.log, Put: s.apply, Gone: s.forget, Loaded: s.load}
+	w.Run(ctx)
+	return nil
 }
 
-// errWatchEnded says that the broker's client gave up a watch. follow returns it.
-var errWatchEnded = errors.New("the watch ended")
-
-func (s *KeyStore) follow(ctx context.Context) error {
-	kv, err := s.js.KeyValue(ctx, stream.BucketKeys)
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", stream.BucketKeys, err)
-	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch bucket %s: %w", stream.BucketKeys, err)
-	}
-	defer func() { _ = w.Stop() }() // the connection may be closed already
-	all, loading := map[string]*keys.Key{}, true
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case entry, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errWatchEnded
-			case entry == nil:
-				loading = false
-				s.replace(all)
-				if err := s.shareOperator(ctx); err != nil {
-					return err
-				}
-			case loading:
-				s.collect(all, entry)
-			default:
-				s.apply(entry)
-			}
-		}
-	}
+// load makes all stored keys count at once: each by itself copies all before it.
+func (s *KeyStore) load(ctx context.Context) error {
+	s.once.Do(func() {
+		s.mu.Lock()
+		s.table.Replace(slices.Collect(maps.Values(s.known)))
+		s.whole = true
+		s.mu.Unlock()
+		close(s.loaded)
+	})
+	return s.shareOperator(ctx)
 }
 
-func (s *KeyStore) collect(all map[string]*keys.Key, entry jetstream.KeyValueEntry) {
-	if entry.Operation() != jetstream.KeyValuePut {
-		return
-	}
-	if key, err := parseKey(entry.Value()); err != nil {
-		s.log.Error().Err(err).Str("key", entry.Key()).Msg("stored key cannot be read")
-	} else {
-		all[key.ID] = key
-	}
-}
-
-func (s *KeyStore) replace(all map[string]*keys.Key) {
-	s.mu.Lock()
-	s.known = all
-	list := make([]*keys.Key, 0, len(all))
-	for _, key := range all {
-		list = append(list, key)
-	}
-	s.table.Replace(list)
-	s.mu.Unlock()
-	s.once.Do(func() { close(s.loaded) })
-}
-
-func (s *KeyStore) apply(entry jetstream.KeyValueEntry) {
-	if entry.Operation() != jetstream.KeyValuePut {
-		s.forget(entry.Key())
-		return
-	}
-	key, err := parseKey(entry.Value())
+func (s *KeyStore) apply(id string, value []byte) {
+	key, err := parseKey(value)
 	if err != nil { // the last good one stays in use
-		s.log.Error().Err(err).Str("key", entry.Key()).Msg("stored key cannot be read")
+		s.log.Error().Err(err).Str("key", id).Msg("stored key cannot be read")
 		return
 	}
 	s.remember(key)
@@ -167,7 +105,9 @@ func (s *KeyStore) remember(key *keys.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[key.ID] = key
-	s.table.Put(key)
+	if s.whole {
+		s.table.Put(key)
+	}
 }
 
 func (s *KeyStore) forget(id string) {

@@ -81,7 +81,7 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"Credential.granttype":             "TOKENSERVER: client_credentials (default: clientid, clientsecret), password (username, password, and clientid, clientsecret if it wants them) as a form, or json (username, password) as a JSON object",
 	"Credential.clientid":              "TOKENSERVER: without clientsecret it is sent as the parameter client_id",
 	"Credential.scopes":                "TOKENSERVER: sent as scope, joined by spaces",
-	"Credential.parameters":            "TOKENSERVER: further parameters of the request; no place for secrets, answers show them",
+	"Credential.parameters":            "TOKENSERVER: further parameters of the request, as audience or client_assertion; at most 32 of 4 KiB. Their values are secrets. A PUT without this member keeps all of them, one with it only those that it names; {} is none",
 	"Credential.authstyle":             "TOKENSERVER: how clientid and clientsecret are sent, as header (default, Basic) or params",
 	"Credential.usernamefield":         "TOKENSERVER, password and json: what the request calls the user; default username",
 	"Credential.passwordfield":         "TOKENSERVER, password and json: what the request calls the password; default password",

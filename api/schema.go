@@ -45,8 +45,9 @@ var leaves = map[reflect.Type]func() map[string]any{
 			"examples": []any{"409", "3xx", "500-504", "*"},
 		}
 	},
-	typeOf[secret.Text](): func() map[string]any {
-		return map[string]any{"type": "string", "description": "shown in full only in the answer that made it up; else •••• with the last 4 characters from 16 up, which a PUT may send back to keep it"}
+	typeOf[secret.Text](): secretSchema,
+	typeOf[secret.Texts](): func() map[string]any {
+		return map[string]any{"type": "object", "additionalProperties": secretSchema()}
 	},
 	typeOf[cloudEvent](): func() map[string]any {
 		text := map[string]any{"type": "string", "minLength": 1}
@@ -76,6 +77,10 @@ var leaves = map[reflect.Type]func() map[string]any{
 	typeOf[events.ItemState]():   enum([]events.ItemState{events.ItemOpen, events.ItemCompleted}),
 	typeOf[keys.Role]():          enum([]keys.Role{keys.Operator, keys.Producer, keys.Partner}),
 	typeOf[Code]():               func() map[string]any { return map[string]any{"type": "string", "pattern": "^[a-z][a-z0-9_]*$"} },
+}
+
+func secretSchema() map[string]any {
+	return map[string]any{"type": "string", "description": "shown in full only in the answer that made it up; else •••• with the last 4 characters from 16 up, which a PUT may send back to keep it"}
 }
 
 func timeSchema() map[string]any {

@@ -49,7 +49,7 @@ func (c *Credential) Expired(now time.Time) bool {
 // URL that is named so.
 func (c *Credential) secrets(at, name, origin string) []secretField {
 	field := func(member string, text *secret.Text) secretField {
-		return secretField{pointer: at + member, text: text, of: name, origin: origin, need: true, kind: c.Type + " " + c.GrantType}
+		return secretField{pointer: at + member, text: text, of: name, origin: origin, need: true, kind: c.kind()}
 	}
 	switch c.Type {
 	case CredentialAPIKey:
@@ -83,7 +83,47 @@ func (c *Credential) serverSecrets(field func(string, *secret.Text) secretField)
 	if c.GrantType != GrantClientCredentials {
 		add("/password", &c.Password, true)
 	}
+	for i := range c.Parameters {
+		p := &c.Parameters[i]
+		add("/parameters/"+pointerEscapes.Replace(p.Name), &p.Text, false)
+		all[len(all)-1].blank = true
+	}
 	return all
+}
+
+// keepParameters gives c those of old where it says nothing of parameters: as masks, for keepSecrets to replace.
+func (c *Credential) keepParameters(old *Credential) {
+	if c == nil || old == nil || c.Type != CredentialTokenServer || c.Parameters != nil || c.kind() != old.kind() {
+		return
+	}
+	for _, p := range old.Parameters {
+		if !p.Text.IsZero() {
+			p.Text = secret.New(maskPrefix)
+		}
+		c.Parameters = append(c.Parameters, p)
+	}
+}
+
+// omitted is where secrets are that c, which is at this pointer, says nothing of and would have if they were kept; ""
+// = nowhere.
+func (c *Credential) omitted(at string) string {
+	if c == nil || c.Type != CredentialTokenServer || c.Parameters != nil {
+		return ""
+	}
+	return at + "/parameters/"
+}
+
+// kind is what a credential must stay for its secrets to be kept.
+func (c *Credential) kind() string { return c.Type + " " + c.GrantType }
+
+// clone returns a copy of c that shares nothing that changes. It is nil for none.
+func (c *Credential) clone() *Credential {
+	if c == nil {
+		return nil
+	}
+	c = new(*c)
+	c.Parameters = c.Parameters.Clone()
+	return c
 }
 
 // adopt completes c with what belongs to the secrets that it keeps of old: the short forms say user and password, or

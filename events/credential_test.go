@@ -47,7 +47,7 @@ func TestDecodeCredential(t *testing.T) {
 		},
 		server + `,"clientid":"c","clientsecret":"s","authstyle":"params","scopes":["a","b:c"],"parameters":{"audience":"https://x"}`: {
 			Type: "TOKENSERVER", TokenEndpoint: "https://auth.example/token", GrantType: "client_credentials", ClientID: "c", ClientSecret: text("s"),
-			AuthStyle: "params", Scopes: []string{"a", "b:c"}, Parameters: map[string]string{"audience": "https://x"}, TokenPath: "access_token", ExpiresPath: "expires_in",
+			AuthStyle: "params", Scopes: []string{"a", "b:c"}, Parameters: secret.Texts{{Name: "audience", Text: text("https://x")}}, TokenPath: "access_token", ExpiresPath: "expires_in",
 		},
 		server + `,"granttype":"password","username":"u","password":"p","usernamefield":"user"`: {
 			Type: "TOKENSERVER", TokenEndpoint: "https://auth.example/token", GrantType: "password", Username: "u", Password: text("p"),
@@ -174,6 +174,7 @@ func TestKeepCredential(t *testing.T) {
 		plain  = `"credentialtype":"PLAIN","identifier":"u","secret":"old-secret"`
 		bearer = `"credentialtype":"BEARER","accesstoken":"old-token"`
 		client = server + `,"clientid":"c","clientsecret":"old-client-secret"`
+		more   = client + `,"parameters":{"a~/b":"old-a","none":""}`
 		user   = server + `,"granttype":"password","username":"u","password":"old-password","clientid":"c","clientsecret":"old-client-secret"`
 	)
 	tests := []struct{ old, now, want string }{ // want: all secrets with what belongs to them, or the pointers of the faults
@@ -193,6 +194,17 @@ func TestKeepCredential(t *testing.T) {
 		{user, server + `,"granttype":"password","username":"u","clientid":"c"`, "old-password old-client-secret"},
 		{user, server + `,"granttype":"password","username":"u"`, "old-password"},
 		{user, server + `,"granttype":"password","username":"u","password":"new","clientid":"c","clientsecret":"••••cret"`, "new old-client-secret"},
+		// Parameters are kept when nothing is said of any.
+		{more, server + `,"clientid":"c"`, "old-client-secret a~/b=old-a none="},
+		{more, server + `,"clientid":"c","parameters":null`, "old-client-secret a~/b=old-a none="},
+		{more, server + `,"clientid":"c","parameters":{}`, "old-client-secret"},
+		{more, server + `,"clientid":"c","parameters":{"a~/b":"••••","new":"n"}`, "old-client-secret a~/b=old-a new=n"},
+		{more, server + `,"clientid":"c","parameters":{"a~/b":""}`, "old-client-secret a~/b="},
+		{more, server + `,"clientid":"c","parameters":{"none":"••••"}`, "! parameters/none"},
+		{more, server + `,"clientid":"c","parameters":{"absent":"••••"}`, "! parameters/absent"},
+		{more, user, "old-password old-client-secret"},
+		{more, strings.Replace(server, "auth.", "evil.", 1) + `,"clientid":"c","clientsecret":"s"`, "! parameters/a~0~1b"},
+		{more, strings.Replace(server, "auth.", "evil.", 1) + `,"clientid":"c","clientsecret":"s","parameters":{}`, "s"},
 		// Another type or form, and what was not there, is not kept.
 		{plain, `"credentialtype":"APIKEY","secret":"••••"`, "! secret"},
 		{plain, `"credentialtype":"APIKEY"`, "! value"},
@@ -241,6 +253,9 @@ func said(t *testing.T, c *Credential, err error) string {
 		return all
 	}
 	all := []string{c.In, c.Name, c.Value.Reveal(), c.Identifier, c.Secret.Reveal(), c.AccessToken.Reveal(), c.Password.Reveal(), c.ClientSecret.Reveal()}
+	for _, p := range c.Parameters {
+		all = append(all, p.Name+"="+p.Text.Reveal())
+	}
 	return strings.Join(strings.Fields(strings.Join(all, " ")), " ")
 }
 
@@ -251,7 +266,7 @@ func TestCredentialTakesItsOwnAnswer(t *testing.T) {
 		`"credentialtype":"APIKEY","in":"query","name":"k","value":"canary-canary-canary"`,
 		`"credentialtype":"PLAIN","secret":"u:canary"`,
 		`"credentialtype":"ACCESSTOKEN","accesstoken":"canary","accesstokenexpiresutc":"2020-01-01T00:00:00Z"`,
-		server + `,"granttype":"password","username":"u","password":"canary","clientid":"c","clientsecret":"canary","parameters":{"a":"b"}`,
+		server + `,"granttype":"password","username":"u","password":"canary","clientid":"c","clientsecret":"canary","parameters":{"a":"canary","b":"canary-canary-canary"}`,
 	} {
 		s := decode(t, withCredential(members))
 		if err := s.KeepSecrets(nil); err != nil {

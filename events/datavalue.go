@@ -62,9 +62,9 @@ const manyChildren = 32
 
 // read makes the tree of a text that was checked when the event came in.
 func (t *tree) read(text []byte) {
-	// Usual JSON has a value or name every eight bytes or more.
+	// Usual JSON has a value or name every six bytes or more.
 	r := treeMaker{tree: t, scanner: scanner{text: text}, open: make([]uint32, 0, 2*manyChildren)}
-	t.text, t.nodes = text, make([]node, 0, len(text)/8+8)
+	t.text, t.nodes = text, make([]node, 0, len(text)/6+8)
 	r.value(skipSpace(text, 0))
 }
 
@@ -86,9 +86,29 @@ func (r *treeMaker) value(i int) int {
 }
 
 func (r *treeMaker) scalar(i int) int {
-	end := r.scanner.value(i, 0)
+	end := r.scalarEnd(i)
 	r.nodes = append(r.nodes, node{uint32(i), uint32(end)})
 	return end
+}
+
+// scalarEnd is behind the scalar at i, whose text was checked before: only its end is looked for.
+func (r *treeMaker) scalarEnd(i int) int {
+	text := r.scanner.text
+	if text[i] != '"' {
+		for i++; i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != '}' && text[i] != ']'; i++ {
+		}
+		return i
+	}
+	for i++; ; {
+		i += bytes.IndexByte(text[i:], '"') + 1
+		slashes := 0
+		for text[i-2-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return i
+		}
+	}
 }
 
 func (r *treeMaker) container(i int, closing byte) int {

@@ -215,7 +215,7 @@ func (d *credentialReader) tokenServer(v *jsonValue, at string, c *Credential) {
 		}
 	}
 	for _, name := range c.ownParameters() {
-		if _, twice := c.Parameters[name]; twice {
+		if c.Parameters.Has(name) {
 			d.fault(below(at+"/parameters", name), "is said by another member")
 		}
 	}
@@ -297,17 +297,15 @@ func (d *credentialReader) parameters(c *Credential) reader {
 			d.fault(at, "has %d members, at most %d are taken", len(v.members), maxParameters)
 			return
 		}
+		c.Parameters = secret.Texts{} // also when there are none: those that it had are not kept
 		for i := range v.members {
 			m := &v.members[i]
 			if wrong := wrongName(m.name); wrong != "" {
 				d.fault(below(at, m.name), "has a name that %s", wrong)
 			}
-			var value string
-			d.text(&value, wrongParameter)(&m.value, below(at, m.name))
-			if c.Parameters == nil {
-				c.Parameters = make(map[string]string, len(v.members))
-			}
-			c.Parameters[m.name] = value
+			p := secret.Named{Name: m.name}
+			d.secret(&p.Text, wrongParameter)(&m.value, below(at, m.name))
+			c.Parameters = append(c.Parameters, p)
 		}
 	}
 }

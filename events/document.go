@@ -93,8 +93,11 @@ func below(at, name string) string {
 	if len(name) > maxPointer {
 		name = strings.ToValidUTF8(name[:maxPointer], "") + "…"
 	}
-	return at + "/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+	return at + "/" + pointerEscapes.Replace(name)
 }
+
+// pointerEscapes are those of a name in a JSON pointer (RFC 6901).
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
 // item is the JSON pointer of an item.
 func item(at string, i int) string { return at + "/" + strconv.Itoa(i) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hookfleet/hookfleet/auth/secret"
 )
@@ -85,7 +86,10 @@ func (o *Opener) fill(fields []secretField, owner string, asIs, closed map[strin
 		if text, ok := closed[f.pointer]; ok {
 			o.open(f, text, owner+f.pointer)
 		} else {
-			*f.text = secret.New(asIs[f.pointer])
+			// Parameters are in the record itself where an earlier release stored it.
+			if text, ok := asIs[f.pointer]; ok || !f.blank {
+				*f.text = secret.New(text)
+			}
 			o.stale = o.stale || !f.text.IsZero() && o.Sealer != nil
 		}
 		if f.need && f.text.IsZero() && o.locked == nil {
@@ -142,17 +146,24 @@ func byPointer(raw rawJSON) map[string]string {
 // Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked. What can
 // be sent is for some URL.
 func (s *Subscription) Unlocked(locked *LockedError) error {
-	if faults := locked.missing(s.secrets()); faults != nil {
+	if faults := locked.missing(s.secrets(), s.SinkCredential.omitted("/sinkcredential")); faults != nil {
 		return &Invalid{Status: statusInvalid, Code: codeInvalidSubscription, Faults: faults}
 	}
 	return nil
 }
 
-// missing are the faults of fields that must be sent because what is stored of them is locked.
-func (l *LockedError) missing(fields []secretField) (faults []Fault) {
+// missing are the faults of fields that must be sent because what is stored of them is locked. omitted is where all that
+// is stored would be kept; "" = nowhere.
+func (l *LockedError) missing(fields []secretField, omitted string) (faults []Fault) {
+	const again = "must be sent again, because the stored one cannot be opened"
 	for _, f := range fields {
-		if f.of != "" && slices.Contains(l.Pointers, f.pointer) && (f.text.IsZero() || isMask(f.text.Reveal())) {
-			faults = append(faults, Fault{f.pointer, "must be sent again, because the stored one cannot be opened"})
+		if f.of != "" && slices.Contains(l.Pointers, f.pointer) && (f.text.IsZero() && !f.blank || isMask(f.text.Reveal())) {
+			faults = append(faults, Fault{f.pointer, again})
+		}
+	}
+	for _, pointer := range l.Pointers {
+		if omitted != "" && strings.HasPrefix(pointer, omitted) {
+			faults = append(faults, Fault{pointer, again})
 		}
 	}
 	return faults

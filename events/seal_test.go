@@ -50,6 +50,119 @@ func TestSealEncrypts(t *testing.T) {
 	}
 }
 
+// withParameters is a subscription whose token server is told more.
+func withParameters() *Subscription {
+	s := signed("https://a.example", testSecret)
+	s.Tenant, s.ID = "acme", "a"
+	s.SinkCredential = &Credential{
+		Type: CredentialTokenServer, GrantType: GrantClientCredentials, TokenEndpoint: "https://auth.example", ClientID: "c", ClientSecret: secret.New("planted too"),
+		Parameters: secret.Texts{
+			{Name: "blank"}, {Name: strings.Repeat("long", 60) + "1", Text: secret.New("planted 1")},
+			{Name: strings.Repeat("long", 60) + "2", Text: secret.New("planted 2")}, {Name: "~x/y", Text: secret.New("planted 3")},
+		},
+	}
+	return s
+}
+
+func TestSealEncryptsParameters(t *testing.T) {
+	t.Parallel()
+	v, s := newVault(t, vault.NewKey()), withParameters()
+	o := Opener{Sealer: v}
+	for range 2 {
+		text, err := Seal(s, nil, v)
+		if err != nil || strings.Contains(string(text), "planted") || strings.Count(string(text), "v1.") != 5 {
+			t.Fatalf("%s, %v", text, err)
+		}
+		back, _, err := o.Open(text)
+		if err != nil || o.Locked() != nil || o.Stale() {
+			t.Fatal(err, o.Locked(), o.Stale())
+		}
+		if diff := cmp.Diff(s, back, showSecrets); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if shown := encoded(t, s); strings.Contains(shown, "planted") || strings.Count(shown, `"••••"`) != 4 {
+		t.Errorf("shown %s", shown)
+	}
+}
+
+func encoded(t *testing.T, v any) string {
+	t.Helper()
+	text, err := encodeJSON(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Earlier releases stored parameters in the clear: they open, and are to be stored anew.
+func TestParametersInTheClear(t *testing.T) {
+	t.Parallel()
+	v := newVault(t, vault.NewKey())
+	const credential = `{"credentialtype":"TOKENSERVER","granttype":"client_credentials","tokenendpoint":"https://auth.example","clientid":"c","parameters":{"audience":"x","blank":""}}`
+	opened := func(sealer Sealer) (*Opener, secret.Texts) {
+		o := &Opener{Sealer: sealer}
+		s, _, err := o.Open([]byte(`{"subscription":{"id":"a","tenant":"b","sink":"https://a.example","config":{},"protocolsettings":{},"sinkcredential":` +
+			credential + `},"secrets":{"/sinkcredential/clientsecret":"y"}}`))
+		if err != nil || o.Locked() != nil {
+			t.Fatal(err, o.Locked())
+		}
+		return o, s.SinkCredential.Parameters
+	}
+	want := secret.Texts{{Name: "audience", Text: secret.New("x")}, {Name: "blank"}}
+	if o, got := opened(v); !slices.Equal(got, want) || !o.Stale() {
+		t.Errorf("%d parameters, stale: %v", len(got), o.Stale())
+	}
+	if o, got := opened(nil); !slices.Equal(got, want) || o.Stale() {
+		t.Errorf("without keys: %d parameters, stale: %v", len(got), o.Stale())
+	}
+	o := Opener{Sealer: v}
+	source, _, err := o.OpenSource([]byte(`{"source":{"id":"a","tenant":"b","url":"https://a.example/${key}","every":"5m","concurrency":1,"credential":` + credential + `},"secrets":{"/credential/clientsecret":"y"}}`))
+	if err != nil || !slices.Equal(source.Credential.Parameters, want) || !o.Stale() {
+		t.Fatal(source, err, o.Stale())
+	}
+	text, err := SealSource(source, nil, v)
+	if err != nil || strings.Contains(string(text), `"x"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if back, _, err := o.OpenSource(text); err != nil || !slices.Equal(back.Credential.Parameters, want) || o.Stale() {
+		t.Error(back, err, o.Stale())
+	}
+}
+
+// Parameters that do not open are not lost by a change that says nothing of them.
+func TestLockedParameters(t *testing.T) {
+	t.Parallel()
+	text, err := Seal(withParameters(), nil, newVault(t, vault.NewKey()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o Opener
+	if _, _, err := o.Open(text); err != nil || len(o.Locked().Pointers) != 5 {
+		t.Fatal(err, o.Locked())
+	}
+	for name, test := range map[string]struct {
+		change func(c *Credential)
+		faults int
+	}{
+		"left out":     {func(c *Credential) { c.Parameters = nil }, 3},
+		"none":         {func(c *Credential) { c.Parameters = secret.Texts{} }, 0},
+		"one is blank": {func(c *Credential) { c.Parameters = secret.Texts{{Name: "~x/y"}} }, 0},
+		"a mask":       {func(c *Credential) { c.Parameters = secret.Texts{{Name: "~x/y", Text: secret.New("••••")}} }, 1},
+		"another type": {func(c *Credential) { *c = Credential{Type: CredentialBearer, AccessToken: secret.New("t")} }, 0},
+	} {
+		s := withParameters()
+		test.change(s.SinkCredential)
+		faults := 0
+		if err := s.Unlocked(o.Locked()); err != nil {
+			faults = len(faultsOf(t, err).Faults)
+		}
+		if faults != test.faults {
+			t.Errorf("%s: %d faults, want %d", name, faults, test.faults)
+		}
+	}
+}
+
 // What is stored as it is, or with another key, opens; and is to be stored anew.
 func TestStale(t *testing.T) {
 	t.Parallel()

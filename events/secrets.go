@@ -21,6 +21,7 @@ type secretField struct {
 	kind    string // what it must stay to be kept: of a signature's, its scheme
 	inner   bool   // it cannot be set: the API never shows nor takes it
 	need    bool   // a stored subscription without it is not what was stored
+	blank   bool   // an empty one is what was sent, and not one that was left out
 	said    string // where its mask was sent; "" = at pointer
 
 	make func() secret.Text // makes it up where there is none; nil = nobody does
@@ -62,6 +63,7 @@ func (s *Subscription) KeepSecrets(old *Subscription) error {
 	var before []secretField
 	if old != nil {
 		before = old.secrets()
+		s.SinkCredential.keepParameters(old.SinkCredential)
 	}
 	faults := keepSecrets(s.secrets(), before)
 	if t := s.ProtocolSettings.TLS; t != nil && faults == nil {
@@ -98,7 +100,7 @@ func keepSecrets(fields, before []secretField) (faults []Fault) {
 	}
 	for _, f := range fields {
 		masked := f.said != "" || isMask(f.text.Reveal())
-		if f.inner || !masked && !f.text.IsZero() {
+		if f.inner || !masked && (f.blank || !f.text.IsZero()) {
 			continue
 		}
 		from, ok := kept[f.pointer]
@@ -138,9 +140,7 @@ func (s *Subscription) MakeSecrets() (made bool) {
 func (s *Subscription) Clone() *Subscription {
 	c := *s
 	c.ProtocolSettings = s.ProtocolSettings.clone()
-	if s.SinkCredential != nil {
-		c.SinkCredential = new(*s.SinkCredential)
-	}
+	c.SinkCredential = s.SinkCredential.clone()
 	return &c
 }
 

@@ -44,9 +44,7 @@ func (s *StatusSource) IsTerminal(status string) bool { return slices.Contains(s
 // Clone returns a copy of s that shares nothing that changes.
 func (s *StatusSource) Clone() *StatusSource {
 	c := *s
-	if s.Credential != nil {
-		c.Credential = new(*s.Credential)
-	}
+	c.Credential = s.Credential.clone()
 	return &c
 }
 
@@ -65,6 +63,7 @@ func (s *StatusSource) KeepSecrets(old *StatusSource) error {
 	var from *Credential
 	if old != nil {
 		before, from = old.secrets(), old.Credential
+		s.Credential.keepParameters(from)
 	}
 	if faults := keepSecrets(s.secrets(), before); faults != nil {
 		return invalidSource(faults)
@@ -81,7 +80,7 @@ func (s *StatusSource) KeepSecrets(old *StatusSource) error {
 
 // Unlocked reports, as an *Invalid, the secrets of s that must be sent because what is stored of them is locked.
 func (s *StatusSource) Unlocked(locked *LockedError) error {
-	if faults := locked.missing(s.secrets()); faults != nil {
+	if faults := locked.missing(s.secrets(), s.Credential.omitted("/credential")); faults != nil {
 		return invalidSource(faults)
 	}
 	return nil

@@ -115,19 +115,19 @@ type Credential struct {
 	AccessTokenExpiresUTC time.Time   `json:"accesstokenexpiresutc,omitzero"` // ACCESSTOKEN
 	AccessTokenType       string      `json:"accesstokentype,omitempty"`      // ACCESSTOKEN
 
-	TokenEndpoint string            `json:"tokenendpoint,omitempty"` // TOKENSERVER, as all that follow
-	GrantType     string            `json:"granttype,omitempty"`
-	ClientID      string            `json:"clientid,omitempty"`
-	ClientSecret  secret.Text       `json:"clientsecret,omitzero"`
-	Username      string            `json:"username,omitempty"`
-	Password      secret.Text       `json:"password,omitzero"`
-	Scopes        []string          `json:"scopes,omitempty"`
-	Parameters    map[string]string `json:"parameters,omitempty"`
-	AuthStyle     string            `json:"authstyle,omitempty"`
-	UsernameField string            `json:"usernamefield,omitempty"`
-	PasswordField string            `json:"passwordfield,omitempty"`
-	TokenPath     string            `json:"tokenpath,omitempty"`
-	ExpiresPath   string            `json:"expirespath,omitempty"`
+	TokenEndpoint string       `json:"tokenendpoint,omitempty"` // TOKENSERVER, as all that follow
+	GrantType     string       `json:"granttype,omitempty"`
+	ClientID      string       `json:"clientid,omitempty"`
+	ClientSecret  secret.Text  `json:"clientsecret,omitzero"`
+	Username      string       `json:"username,omitempty"`
+	Password      secret.Text  `json:"password,omitzero"`
+	Scopes        []string     `json:"scopes,omitempty"`
+	Parameters    secret.Texts `json:"parameters,omitempty"` // nil in what was sent: as they were
+	AuthStyle     string       `json:"authstyle,omitempty"`
+	UsernameField string       `json:"usernamefield,omitempty"`
+	PasswordField string       `json:"passwordfield,omitempty"`
+	TokenPath     string       `json:"tokenpath,omitempty"`
+	ExpiresPath   string       `json:"expirespath,omitempty"`
 }
 
 // DeliveryConfig says how a subscription's deliveries are made.

@@ -2,9 +2,7 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -43,47 +41,18 @@ func (c *cancels) has(d *events.Delivery) bool {
 	return ok
 }
 
-// run watches the bucket until ctx ends, and takes up a lost watch again.
+// run watches the bucket until ctx ends.
 func (c *cancels) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := c.follow(ctx); err != nil && ctx.Err() == nil {
-			c.log.Warn().Err(err).Msg("watch of the cancels broke off")
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+	w := stream.Watch{
+		JS: c.js, Bucket: stream.BucketCancels, Log: c.log,
+		Put: func(id string, _ []byte) {
+			c.set(id, true)
+			c.told(id)
+		},
+		Gone: func(id string) { c.set(id, false) },
 	}
+	w.Run(ctx)
 	return nil
-}
-
-func (c *cancels) follow(ctx context.Context) error {
-	kv, err := c.js.KeyValue(ctx, stream.BucketCancels)
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", stream.BucketCancels, err)
-	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch bucket %s: %w", stream.BucketCancels, err)
-	}
-	defer func() { _ = w.Stop() }() // the connection may be gone
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case entry, ok := <-w.Updates():
-			if !ok {
-				return errWatchEnded
-			}
-			if entry != nil {
-				wanted := entry.Operation() == jetstream.KeyValuePut
-				c.set(entry.Key(), wanted)
-				if wanted {
-					c.told(entry.Key())
-				}
-			}
-		}
-	}
 }
 
 func (c *cancels) set(id string, wanted bool) {

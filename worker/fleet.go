@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -56,7 +55,7 @@ func (f *fleet) run(ctx, stay context.Context) error {
 		return fmt.Errorf("open bucket %s: %w", stream.BucketWorkers, err)
 	}
 	var watching sync.WaitGroup
-	watching.Go(func() { f.watch(ctx, kv) })
+	watching.Go(func() { f.watch(ctx) })
 	defer watching.Wait()
 	watching.Go(func() { f.parts.run(ctx, f.id) })
 	tick := time.NewTicker(heartbeatInterval)
@@ -123,51 +122,35 @@ func (f *fleet) signOff(ctx context.Context, kv jetstream.KeyValue) {
 	}
 }
 
-// watch keeps the list of live workers, and takes up a lost watch again.
-func (f *fleet) watch(ctx context.Context, kv jetstream.KeyValue) {
-	for ctx.Err() == nil {
-		if err := f.follow(ctx, kv); err != nil && ctx.Err() == nil {
-			f.log.Warn().Err(err).Msg("watch of the workers broke off")
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(heartbeatInterval):
+// watch keeps the list of live workers.
+func (f *fleet) watch(ctx context.Context) {
+	seen, loaded := map[string]stream.Heartbeat{f.id: {}}, false
+	tell := func() {
+		if loaded {
+			f.set(seen)
 		}
 	}
-}
-
-var errWatchEnded = errors.New("the watch ended")
-
-func (f *fleet) follow(ctx context.Context, kv jetstream.KeyValue) error {
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch the workers: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // the connection may be gone
-	seen := map[string]stream.Heartbeat{f.id: {}}
-	loaded := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case entry, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errWatchEnded
-			case entry == nil:
-				loaded = true
-			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = stream.ReadHeartbeat(entry.Value())
-			case entry.Key() == f.id:
+	w := stream.Watch{
+		JS: f.js, Bucket: stream.BucketWorkers, Log: f.log,
+		Put: func(id string, value []byte) {
+			seen[id] = stream.ReadHeartbeat(value)
+			tell()
+		},
+		Gone: func(id string) {
+			if id == f.id {
 				f.parts.expired() // the others have taken us for dead
-			default:
-				delete(seen, entry.Key())
+			} else {
+				delete(seen, id)
 			}
-			if loaded {
-				f.set(seen)
-			}
-		}
+			tell()
+		},
+		Loaded: func(context.Context) error {
+			loaded = true
+			tell()
+			return nil
+		},
 	}
+	w.Run(ctx)
 }
 
 func (f *fleet) set(seen map[string]stream.Heartbeat) {

@@ -38,7 +38,7 @@ func TestRequests(t *testing.T) {
 		"client, params": {
 			with(func(s *Spec) {
 				s.GrantType, s.ClientID, s.ClientSecret, s.AuthStyle = "client_credentials", "a b", secret.New("c:d"), "params"
-				s.Scopes, s.Parameters = []string{"x", "y:z"}, map[string]string{"audience": "https://x/"}
+				s.Scopes, s.Parameters = []string{"x", "y:z"}, secret.Texts{{Name: "audience", Text: secret.New("https://x/")}}
 			}),
 			"audience=https%3A%2F%2Fx%2F&client_id=a+b&client_secret=c%3Ad&grant_type=client_credentials&scope=x+y%3Az", "",
 		},
@@ -54,7 +54,7 @@ func TestRequests(t *testing.T) {
 		"json": {
 			with(func(s *Spec) {
 				user(s)
-				s.GrantType, s.UsernameField, s.Parameters = "json", "user", map[string]string{"<realm>": "a\"b"}
+				s.GrantType, s.UsernameField, s.Parameters = "json", "user", secret.Texts{{Name: "<realm>", Text: secret.New("a\"b")}}
 			}),
 			`{"<realm>":"a\"b","password":"p=","user":"ü&"}`, "",
 		},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,8 +41,8 @@ func (s *Source) request() (*egress.Request, error) {
 func (s *Source) form(h http.Header) url.Values {
 	spec := s.spec
 	form := url.Values{"grant_type": {spec.GrantType}}
-	for name, value := range spec.Parameters {
-		form.Set(name, value)
+	for _, p := range spec.Parameters {
+		form.Set(p.Name, p.Text.Reveal())
 	}
 	if len(spec.Scopes) > 0 {
 		form.Set("scope", strings.Join(spec.Scopes, " "))
@@ -68,7 +67,9 @@ func (s *Source) form(h http.Header) url.Values {
 // object is the body of the json grant.
 func (s *Source) object() ([]byte, error) {
 	members := map[string]string{s.spec.UsernameField: s.spec.Username, s.spec.PasswordField: s.spec.Password.Reveal()}
-	maps.Copy(members, s.spec.Parameters)
+	for _, p := range s.spec.Parameters {
+		members[p.Name] = p.Text.Reveal()
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -46,7 +46,7 @@ type Spec struct {
 	Username      string
 	Password      secret.Text
 	Scopes        []string
-	Parameters    map[string]string
+	Parameters    secret.Texts
 	AuthStyle     string
 	UsernameField string
 	PasswordField string

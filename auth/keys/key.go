@@ -56,7 +56,7 @@ type Key struct {
 	ID          string    `json:"id"`
 	Role        Role      `json:"role"`
 	Tenants     []string  `json:"tenants,omitempty"` // none: DefaultTenant, or every tenant for an operator
-	Types       []string  `json:"types,omitempty"`   // of events that a producer publishes: exact, or with a trailing .*; none: any
+	Types       []string  `json:"types,omitempty"`   // of events that a producer publishes: exact, or with a trailing dot or .*; none: any
 	Description string    `json:"description,omitempty"`
 	Hash        Hash      `json:"-"` // of the text; a store writes it beside
 	CreatedAt   time.Time `json:"createdat"`
@@ -156,12 +156,19 @@ func (k *Key) MayPublish(tenant, eventType string) bool {
 	}))
 }
 
-// typeMatches: exactly, or with a trailing .* what stands before the star and one or more further tokens.
+// TypeHead takes apart one of a key's types: with a trailing dot or .* it is for all that begin with head and a dot, else
+// for head alone.
+func TypeHead(pattern string) (head string, more bool) {
+	return strings.CutSuffix(strings.TrimSuffix(pattern, "*"), ".")
+}
+
 func typeMatches(pattern, eventType string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
-		return strings.HasPrefix(eventType, prefix)
+	head, more := TypeHead(pattern)
+	if !more {
+		return pattern == eventType
 	}
-	return pattern == eventType
+	rest, ok := strings.CutPrefix(eventType, head)
+	return ok && strings.HasPrefix(rest, ".")
 }
 
 // MayFeed reports whether the key may add items to sources of this tenant.

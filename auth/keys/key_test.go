@@ -73,6 +73,12 @@ func TestTypes(t *testing.T) {
 			t.Errorf("%q: %v, want %v", typ, got, want)
 		}
 	}
+	k.Types = []string{"order."}
+	for typ, want := range map[string]bool{"order.a": true, "order.a.b": true, "order": false, "orders.a": false} {
+		if got := k.MayPublish("acme", typ); got != want {
+			t.Errorf("with a type that ends with a dot, %q: %v, want %v", typ, got, want)
+		}
+	}
 	if k.MayPublish("other", "order.status") {
 		t.Error("the type opens another tenant")
 	}

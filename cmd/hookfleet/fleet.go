@@ -146,7 +146,7 @@ func publishSubjects(key *keys.Key) []string {
 			subjects = append(subjects, prefix+">")
 		}
 		for _, t := range key.Types {
-			if head, ok := strings.CutSuffix(t, ".*"); ok {
+			if head, more := keys.TypeHead(t); more {
 				subjects = append(subjects, prefix+stream.EncodeType(head)+".>")
 			} else {
 				subjects = append(subjects, prefix+stream.EncodeType(t))

@@ -75,7 +75,7 @@ func newKeyCreate(r *remote) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&k.Role, "role", "", "operator, producer or partner")
 	cmd.Flags().StringSliceVar(&k.Tenants, "tenants", nil, "tenants that the key is for; of a partner exactly one")
-	cmd.Flags().StringSliceVar(&k.Types, "types", nil, "producer: the event types that it may publish, exact or with a trailing .*")
+	cmd.Flags().StringSliceVar(&k.Types, "types", nil, "producer: the event types that it may publish, exact or with a trailing dot or .*")
 	cmd.Flags().StringVar(&k.Description, "description", "", "who has it")
 	if err := cmd.MarkFlagRequired("role"); err != nil {
 		panic(err)

@@ -35,6 +35,7 @@ var expressions = map[string]string{
 	"cel deep":     `{"cel":"data.Order.Lines[10].Price >= 10000 && data.status in ['booked', 'sent'] && has(data.Order.Type)"}`,
 	"cel regex":    `{"cel":"data.orderId.matches('^47[0-9]+$')"}`,
 	"cel loop":     `{"cel":"data.Order.Lines.exists(l, l.Code == 'A10' && l.Price == 10000)"}`,
+	"cel three":    `{"cel":"data.amount > 100 && type.startsWith('order.') && data.Order.Type == 'SALE'"}`,
 	"cel failing":  `{"cel":"data.absent > 5"}`,
 	"cel no match": `{"cel":"data.amount > 1000"}`,
 }
@@ -72,6 +73,26 @@ func cpu(t testing.TB) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// What the first filter costs that looks into an event's data, beside reading the event.
+func BenchmarkFilterFirst(b *testing.B) {
+	text := kilobyte(b).Structured()
+	set := NewCache().Set([]events.Filter{{CEL: `data.amount > 100 && type.startsWith('order.') && data.Order.Type == 'SALE'`}})
+	for name, judge := range map[string]bool{"read": false, "read and judge": true} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				e, err := events.ParseStructured(text)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if judge && set.Judge(NewEvaluation(e)) != events.True {
+					b.Fatal("it does not hold")
+				}
+			}
+		})
+	}
 }
 
 // What a filter costs that a subscription shares with one before it.

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/operators"
-	"github.com/google/cel-go/common/overloads"
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
-	"github.com/google/cel-go/interpreter"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
 )
 
 // The cost of an evaluation is kept by us, and not by cel-go's cost limit: that makes each step of a loop four times as
@@ -140,7 +140,7 @@ func (s *meteredStep) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 
 // Eval implements interpreter.Interpretable.
 func (s *meteredStep) Eval(vars interpreter.Activation) ref.Val {
-	return s.Exec(interpreter.AsFrame(vars))
+	return interpreter.EvalActivation(vars, s.Exec)
 }
 
 // meteredCall is a call that copies or searches texts.
@@ -167,7 +167,7 @@ func (c *meteredCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 
 // Eval implements interpreter.Interpretable.
 func (c *meteredCall) Eval(vars interpreter.Activation) ref.Val {
-	return c.Exec(interpreter.AsFrame(vars))
+	return interpreter.EvalActivation(vars, c.Exec)
 }
 
 // runOf returns what a call does in its place; nil for one that costs the same for all values.

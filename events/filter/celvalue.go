@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 
 	"github.com/hookfleet/hookfleet/events"
 )
@@ -98,7 +97,7 @@ func (in *celInput) value(v events.DataValue) ref.Val {
 // celNumber is an int where the spelling is that of one which fits, else a uint, else a double. They compare with each
 // other.
 func celNumber(text string) ref.Val {
-	if !strings.ContainsAny(text, ".eE") {
+	if !isFraction(text) {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 			return types.Int(n)
 		}
@@ -108,6 +107,15 @@ func celNumber(text string) ref.Val {
 	}
 	f, _ := strconv.ParseFloat(text, 64) // beyond the range it is infinite, which compares rightly
 	return types.Double(f)
+}
+
+func isFraction(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c == '.' || c|0x20 == 'e' {
+			return true
+		}
+	}
+	return false
 }
 
 // celValue is an object or an array of data.
@@ -141,12 +149,23 @@ func (o *celObject) ConvertToType(t ref.Type) ref.Val { return convert(o, t) }
 
 // Find implements traits.Mapper.
 func (o *celObject) Find(key ref.Val) (ref.Val, bool) {
-	o.in.charge(1)
 	name, ok := key.(types.String)
 	if !ok {
+		o.in.charge(1)
 		return nil, false
 	}
-	member, ok := o.v.Member(string(name))
+	return o.find(string(name))
+}
+
+// FindStringKey is what cel-go looks for where a path says the name, to do without a value for it.
+func (o *celObject) FindStringKey(name string) (any, bool) {
+	v, ok := o.find(name)
+	return v, ok
+}
+
+func (o *celObject) find(name string) (ref.Val, bool) {
+	o.in.charge(1)
+	member, ok := o.v.Member(name)
 	if !ok {
 		return nil, false
 	}
@@ -190,7 +209,7 @@ func (a *celArray) ConvertToType(t ref.Type) ref.Val { return convert(a, t) }
 
 // Get implements traits.Indexer.
 func (a *celArray) Get(index ref.Val) ref.Val {
-	i, err := types.IndexOrError(index)
+	i, err := types.GetOrError(index)
 	if err != nil {
 		return types.WrapErr(err)
 	}

@@ -17,7 +17,7 @@ func TestExpressionsAreShared(t *testing.T) {
 	for i := range sets {
 		sets[i] = c.Set([]events.Filter{{CEL: "data.a == 1"}, {SQL: "EXISTS subject"}})
 	}
-	if len(c.programs) != 2 || sets[0].all[0].program != sets[999].all[0].program {
+	if len(c.programs) != 2 || sets[0].all[0] != sets[999].all[0] {
 		t.Errorf("%d programs", len(c.programs))
 	}
 	if len(c.compiled) != 0 {

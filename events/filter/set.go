@@ -7,21 +7,25 @@ import (
 )
 
 // Set is the filters of one subscription, ready to be evaluated: what is cheap comes first. It is immutable and safe for
-// concurrent use.
+// concurrent use. A hundred thousand subscriptions have one each: its nodes are pointers to what is there anyway.
 type Set struct {
 	cache *Cache
-	all   []node
+	all   every
 }
 
-// node is a filter. Exactly one of its first members is set; none, and it is all of nodes, or any of them.
-type node struct {
-	plain   *events.Filter // without an expression in it
-	program *program
-	not     *node
-	any     bool
-	rank    rank
-	nodes   []node
+// node is a filter.
+type node interface {
+	judge(c *Cache, ev *Evaluation) events.Truth
+	rank() rank
 }
+
+// The kinds of nodes, beside *program.
+type (
+	plain    events.Filter // without an expression in it
+	negation struct{ node }
+	every    []node // all must hold
+	some     []node // one must
+)
 
 // rank is what is evaluated before what.
 type rank uint8
@@ -39,7 +43,7 @@ func (c *Cache) Set(filters []events.Filter) *Set {
 	if !slices.ContainsFunc(filters, func(f events.Filter) bool { return hasExpression(&f) }) {
 		return nil
 	}
-	return &Set{c, c.nodes(filters)}
+	return &Set{c, every(c.nodes(filters))}
 }
 
 func hasExpression(f *events.Filter) bool {
@@ -53,76 +57,70 @@ func (c *Cache) nodes(filters []events.Filter) []node {
 	for i := range filters {
 		all[i] = c.node(&filters[i])
 	}
-	slices.SortStableFunc(all, func(a, b node) int { return int(a.rank) - int(b.rank) })
+	slices.SortStableFunc(all, func(a, b node) int { return int(a.rank()) - int(b.rank()) })
 	return all
 }
 
-func (c *Cache) node(f *events.Filter) (n node) {
+func (c *Cache) node(f *events.Filter) node {
 	l, text := f.Expression()
 	switch {
 	case !hasExpression(f):
-		n.plain = f
+		return (*plain)(f)
 	case l != "":
-		n.program, n.rank = c.program(l, text), rankOf(l)
+		return c.program(l, text)
 	case f.Not != nil:
-		not := c.node(f.Not)
-		n.not, n.rank = &not, not.rank
+		return negation{c.node(f.Not)}
+	case f.Any != nil:
+		return some(c.nodes(f.Any))
 	default:
-		members := f.All
-		if n.any = f.Any != nil; n.any {
-			members = f.Any
-		}
-		n.nodes = c.nodes(members)
-		n.rank = n.nodes[len(n.nodes)-1].rank
+		return every(c.nodes(f.All))
 	}
-	return n
 }
 
-func rankOf(l events.Language) rank {
-	switch l {
-	case events.LanguageSQL:
-		return rankSQL
+// Judge is True when all filters hold for the event. An expression that fails is counted.
+func (s *Set) Judge(ev *Evaluation) events.Truth { return s.all.judge(s.cache, ev) }
+
+func (f *plain) judge(_ *Cache, ev *Evaluation) events.Truth {
+	return (*events.Filter)(f).Judge(ev.event, nil)
+}
+
+func (f *plain) rank() rank { return rankPlain }
+
+func (p *program) judge(c *Cache, ev *Evaluation) events.Truth { return c.judge(p, ev) }
+
+func (p *program) rank() rank {
+	switch p.language {
 	case events.LanguageCEL:
 		return rankCEL
+	case events.LanguageSQL:
+		return rankSQL
 	default:
 		return rankMatch
 	}
 }
 
-// Judge is True when all filters hold for the event. An expression that fails is counted.
-func (s *Set) Judge(ev *Evaluation) events.Truth { return s.judgeAll(s.all, ev) }
+func (n negation) judge(c *Cache, ev *Evaluation) events.Truth { return n.node.judge(c, ev).Not() }
 
-func (s *Set) judge(n *node, ev *Evaluation) events.Truth {
-	switch {
-	case n.plain != nil:
-		return n.plain.Judge(ev.event, nil)
-	case n.program != nil:
-		return s.cache.judge(n.program, ev)
-	case n.not != nil:
-		return s.judge(n.not, ev).Not()
-	case n.any:
-		return s.judgeAny(n.nodes, ev)
-	default:
-		return s.judgeAll(n.nodes, ev)
-	}
-}
-
-func (s *Set) judgeAll(nodes []node, ev *Evaluation) events.Truth {
+func (n every) judge(c *Cache, ev *Evaluation) events.Truth {
 	all := events.True
-	for i := range nodes {
-		if all = min(all, s.judge(&nodes[i], ev)); all == events.False {
+	for _, one := range n {
+		if all = min(all, one.judge(c, ev)); all == events.False {
 			break
 		}
 	}
 	return all
 }
 
-func (s *Set) judgeAny(nodes []node, ev *Evaluation) events.Truth {
-	some := events.False
-	for i := range nodes {
-		if some = max(some, s.judge(&nodes[i], ev)); some == events.True {
+func (n every) rank() rank { return n[len(n)-1].rank() }
+
+func (n some) judge(c *Cache, ev *Evaluation) events.Truth {
+	one := events.False
+	for _, next := range n {
+		if one = max(one, next.judge(c, ev)); one == events.True {
 			break
 		}
 	}
-	return some
+	return one
 }
+
+func (n some) rank() rank { return n[len(n)-1].rank() }

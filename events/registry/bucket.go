@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // bucket is one KV bucket, watched into memory.
@@ -118,7 +120,7 @@ func (r *Registry) watch(ctx context.Context, b *bucket, reconnected <-chan nats
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	defer end(w)
+	defer stream.StopWatch(w)
 	load := loading{keys: make(map[string]struct{})}
 	for {
 		select {
@@ -140,22 +142,6 @@ func (r *Registry) watch(ctx context.Context, b *bucket, reconnected <-chan nats
 			default:
 				load.take(b, e)
 			}
-		}
-	}
-}
-
-// end stops a watch. What it still holds is taken out, because it waits for that before it lets go.
-func end(w jetstream.KeyWatcher) {
-	_ = w.Stop()
-	enough := time.After(time.Second)
-	for {
-		select {
-		case _, ok := <-w.Updates():
-			if !ok {
-				return
-			}
-		case <-enough:
-			return
 		}
 	}
 }

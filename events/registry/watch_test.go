@@ -4,29 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/test/natstest"
 )
-
-// brokers is whichever broker runs now.
-type brokers struct{ now atomic.Pointer[server.Server] }
-
-func (b *brokers) InProcessConn() (net.Conn, error) {
-	if srv := b.now.Load(); srv != nil {
-		return srv.InProcessConn()
-	}
-	return nil, errors.New("no broker")
-}
 
 // A broker that restarts forgets its consumers. What changed behind the back of a registry that was cut off is seen all
 // the same, deletions included.
@@ -38,18 +24,9 @@ func TestWatchIsTakenUpAfterARestart(t *testing.T) {
 	topology(t, js)
 	own.Close()
 
-	var b brokers
-	b.now.Store(first)
-	nc, err := nats.Connect("", nats.InProcessServer(&b), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond),
-		nats.ReconnectJitter(0, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	far, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var b natstest.Successive
+	b.Use(first)
+	_, far := b.Connect(t)
 	r, stopFar := run(t, far)
 	defer stopFar() // before the second broker goes
 	for _, id := range []string{"stays", "deleted", "purged", "changed"} {
@@ -57,7 +34,7 @@ func TestWatchIsTakenUpAfterARestart(t *testing.T) {
 		setHealth(t, r, id, func(h *Health) { h.Backlog = true })
 	}
 
-	b.now.Store(nil)
+	b.Use(nil)
 	natstest.Stop(first)
 	second := natstest.Server(t, dir)
 	_, js = natstest.Connect(t, second)
@@ -79,7 +56,7 @@ func TestWatchIsTakenUpAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	b.now.Store(second)
+	b.Use(second)
 
 	natstest.Eventually(t, patience, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

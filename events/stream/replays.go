@@ -229,7 +229,7 @@ func (r *Replays) Watch(ctx context.Context, changed func(job *events.Replay)) e
 	if err != nil {
 		return fmt.Errorf("watch bucket %s: %w", BucketReplays, err)
 	}
-	defer func() { _ = w.Stop() }() // the connection may be gone
+	defer StopWatch(w)
 	for {
 		select {
 		case <-ctx.Done():
@@ -248,6 +248,3 @@ func (r *Replays) Watch(ctx context.Context, changed func(job *events.Replay)) e
 		}
 	}
 }
-
-// errWatchEnded says that the broker's client gave up a watch.
-var errWatchEnded = errors.New("the watch ended")

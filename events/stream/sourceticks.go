@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -79,67 +78,24 @@ func (s *SourceTicks) Watch(source string) (ticks <-chan SourceTick, cancel func
 
 // Run watches until ctx ends. It takes up a lost watch by itself.
 func (s *SourceTicks) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.log.Warn().Err(err).Msg("watch of the sources' ticks broke off, taking it up again")
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(rewatchTicks):
-		}
-	}
+	w := Watch{JS: s.js, Bucket: BucketSourceTicks, Log: s.log, Put: s.take, Gone: s.forget, Loaded: func(context.Context) error {
+		s.once.Do(func() { close(s.loaded) })
+		return nil
+	}}
+	w.Run(ctx)
+	return nil
 }
 
-// rewatchTicks is the pause before a lost watch is taken up: a broker that restarts is away for about a second.
-const rewatchTicks = 250 * time.Millisecond
-
-var errTickWatchEnded = errors.New("the watch ended")
-
-func (s *SourceTicks) follow(ctx context.Context) error {
-	kv, err := s.js.KeyValue(ctx, BucketSourceTicks)
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", BucketSourceTicks, err)
-	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch bucket %s: %w", BucketSourceTicks, err)
-	}
-	defer func() { _ = w.Stop() }() // the connection may be closed already
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case entry, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errTickWatchEnded
-			case entry == nil:
-				s.once.Do(func() { close(s.loaded) })
-			case entry.Operation() == jetstream.KeyValuePut:
-				s.take(entry)
-			default:
-				s.forget(entry.Key())
-			}
-		}
-	}
-}
-
-func (s *SourceTicks) take(entry jetstream.KeyValueEntry) {
+func (s *SourceTicks) take(source string, value []byte) {
 	var t SourceTick
-	if err := json.Unmarshal(entry.Value(), &t); err != nil {
-		s.log.Error().Err(err).Str("source", entry.Key()).Msg("tick cannot be read")
+	if err := json.Unmarshal(value, &t); err != nil {
+		s.log.Error().Err(err).Str("source", source).Msg("tick cannot be read")
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last[entry.Key()] == t {
-		return // a watch that was taken up again
-	}
-	s.last[entry.Key()] = t
-	for w := range s.watchers[entry.Key()] {
+	s.last[source] = t
+	for w := range s.watchers[source] {
 		select {
 		case <-w.out: // a newer one covers it
 		default:

@@ -2,8 +2,6 @@ package poll
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -70,64 +68,31 @@ func (f *fleet) signOff(ctx context.Context) {
 	}
 }
 
-// watch keeps the list of live processes, and takes up a lost watch again.
+// watch keeps the list of live processes.
 func (f *fleet) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
-			f.log.Warn().Err(err).Msg("watch of the pollers broke off")
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(f.cfg.Heartbeat):
-		}
-	}
-}
-
-var errWatchEnded = errors.New("the watch ended")
-
-func (f *fleet) follow(ctx context.Context) error {
-	kv, err := f.js.KeyValue(ctx, stream.BucketPollers)
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", stream.BucketPollers, err)
-	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("watch the pollers: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // the connection may be gone
-	seen, loading := map[string]bool{f.id: true}, true
-	for {
-		select {
-		case <-ctx.Done():
+	w := stream.Watch{
+		JS: f.js, Bucket: stream.BucketPollers, Log: f.log,
+		Put:  func(id string, _ []byte) { f.note(id, true) },
+		Gone: func(id string) { f.note(id, false) },
+		Loaded: func(context.Context) error {
+			f.once.Do(func() { close(f.loaded) })
 			return nil
-		case entry, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errWatchEnded
-			case entry == nil:
-				loading = false
-			case entry.Operation() == jetstream.KeyValuePut:
-				seen[entry.Key()] = true
-			case entry.Key() != f.id:
-				delete(seen, entry.Key())
-			}
-			if !loading {
-				f.set(seen)
-			}
-		}
+		},
 	}
+	w.Run(ctx)
 }
 
-func (f *fleet) set(seen map[string]bool) {
-	live := make([]string, 0, len(seen))
-	for id := range seen {
-		live = append(live, id)
-	}
-	slices.Sort(live)
+// note takes note that a process lives, or does not. This one does.
+func (f *fleet) note(id string, lives bool) {
 	f.mu.Lock()
-	f.live = live
-	f.mu.Unlock()
-	f.once.Do(func() { close(f.loaded) })
+	defer f.mu.Unlock()
+	i, there := slices.BinarySearch(f.live, id)
+	switch {
+	case lives && !there:
+		f.live = slices.Insert(f.live, i, id)
+	case !lives && there && id != f.id:
+		f.live = slices.Delete(f.live, i, i+1)
+	}
 }
 
 // share is this process's part of a limit over the fleet; 0 = it has none.

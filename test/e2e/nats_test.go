@@ -193,6 +193,15 @@ func testNATSPermissions(t *testing.T, s *fleettest.Server) {
 	case <-time.After(fleettest.Patience / 10):
 		t.Error("a key without tenants may publish for every tenant by NATS")
 	}
+	// Types that end with a dot are prefixes, as those with .* are.
+	for _, types := range []string{"order.", "order.*"} {
+		_, typed := connect(t, s.BrokerURL(newKey(t, c, fmt.Sprintf(`{"role":"producer","types":[%q]}`, types))))
+		if _, err := typed.PublishMsg(t.Context(), &nats.Msg{
+			Subject: "hookfleet.publish.default.order.x", Header: nats.Header{"Content-Type": {fleettest.Structured}}, Data: []byte(event(unique("typed"), "order.x", "1")),
+		}); err != nil {
+			t.Errorf("publish by a key for the types %s: %v", types, err)
+		}
+	}
 	for _, subject := range []string{">", "hookfleet.events.>", "$JS.>", "_HOOKFLEET.>", "hookfleet.publish.acme.>"} {
 		if _, err := nc.Subscribe(subject, func(*nats.Msg) { t.Errorf("a producer heard %s", subject) }); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -114,12 +115,69 @@ func leaks(t *testing.T, dir, text string) (found []string) {
 	return found
 }
 
+// asked is a subscription, and a source of the same name, whose token servers are told planted parameters.
+type asked struct {
+	*flow
+	s *fleettest.Server
+}
+
+const askedParameters = `{"audience":"https://partner.example/` + plantedBytes + `","blank":""}`
+
+func newAsked(t *testing.T, s *fleettest.Server) *asked {
+	t.Helper()
+	v := &asked{&flow{t: t, server: s, client: s.Client(), sink: sinktest.New(t), name: unique("asked"), path: "/asked"}, s}
+	v.sink.On("/token", sinktest.Answer{Status: 401})
+	v.sink.On("/of-source", sinktest.Answer{Status: 401})
+	v.put(askedParameters)
+	v.client.Must(t, http.StatusCreated, http.MethodPost, "/v1/sources/"+v.name+"/items", `{"key":"a"}`, nil)
+	v.publish()
+	return v
+}
+
+// put makes or changes both; "" says nothing of parameters.
+func (v *asked) put(parameters string) {
+	v.t.Helper()
+	if parameters != "" {
+		parameters = `,"parameters":` + parameters
+	}
+	credential := func(path string) string {
+		return fmt.Sprintf(`{"credentialtype":"TOKENSERVER","tokenendpoint":%q,"clientid":"c","clientsecret":"s"%s}`, v.sink.URL(path), parameters)
+	}
+	c := v.s.Client()
+	c.Subscribe(v.t, v.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"sinkcredential":%s}`, v.name, v.sink.URL(v.path), credential("/token")))
+	c.Do(v.t, http.MethodPut, "/v1/sources/"+v.name, fmt.Sprintf(`{"url":%q,"type":"t","every":"100ms","credential":%s}`,
+		v.sink.URL("/of")+"/${key}", credential("/of-source")))
+}
+
+// asks changes both by what they answer, by a mask and by nothing, and checks that their token servers are asked with the
+// planted parameters, which no answer shows.
+func (v *asked) asks(why string) {
+	v.t.Helper()
+	c := v.s.Client()
+	for _, path := range []string{"/v1/subscriptions/", "/v1/sources/"} {
+		got := c.Must(v.t, http.StatusOK, http.MethodGet, path+v.name, nil, nil)
+		if bytes.Contains(got.Body, []byte(plantedBytes[:14])) || !bytes.Contains(got.Body, []byte(`{"audience":"••••6789","blank":""}`)) {
+			v.t.Errorf("%s: %s shows %s", why, path, got.Body)
+		}
+		c.Do(v.t, http.MethodPut, path+v.name, got.Body).Must(v.t, http.StatusOK, nil)
+	}
+	v.put("")
+	v.put(`{"audience":"••••","blank":""}`)
+	for _, path := range []string{"/token", "/of-source"} {
+		n := len(v.sink.Got(path))
+		if r := v.sink.Wait(path, n+1)[n]; !strings.Contains(string(r.Body), "&blank=&") || !strings.Contains(string(r.Body), plantedBytes) {
+			v.t.Errorf("%s: %s was asked %s", why, path, r.Body)
+		}
+	}
+}
+
 // TestSecretsAtRest is I11 for the disk: no file and no log has a secret, and the key is in a file of its own.
 func TestSecretsAtRest(t *testing.T) {
 	t.Parallel()
 	s := fleettest.Start(t, fleettest.Options{Args: []string{"--log-level", "trace"}})
 	v := newVaulted(t, s)
 	v.delivers("at first")
+	server := newAsked(t, s)
 	for range 3 { // changes, and an answer with a mask that comes back
 		v.put("").Must(t, http.StatusOK, nil)
 		got := s.Client().Must(t, http.StatusOK, http.MethodGet, "/v1/subscriptions/"+v.name, nil, nil)
@@ -129,9 +187,11 @@ func TestSecretsAtRest(t *testing.T) {
 		s.Client().Do(t, http.MethodPut, "/v1/subscriptions/"+v.name, got.Body).Must(t, http.StatusOK, nil)
 	}
 	v.delivers("after changes")
+	server.asks("after changes")
 	log := s.Log()
 	s.Restart(t)
 	v.delivers("after a restart")
+	server.asks("after a restart")
 	s.Kill()
 	if found := leaks(t, s.Data, log+s.Log()); found != nil {
 		t.Errorf("found: %v", found)

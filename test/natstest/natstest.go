@@ -5,6 +5,9 @@
 package natstest
 
 import (
+	"errors"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +61,26 @@ func Connect(t testing.TB, srv *server.Server, opts ...nats.Option) (*nats.Conn,
 		t.Fatalf("jetstream: %v", err)
 	}
 	return nc, js
+}
+
+// Successive is whichever broker runs now: connections to it outlive one that is replaced. The zero value has none.
+type Successive struct{ now atomic.Pointer[server.Server] }
+
+// Use makes srv the one that runs now; nil = there is none.
+func (s *Successive) Use(srv *server.Server) { s.now.Store(srv) }
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (s *Successive) InProcessConn() (net.Conn, error) {
+	if srv := s.now.Load(); srv != nil {
+		return srv.InProcessConn()
+	}
+	return nil, errors.New("no broker")
+}
+
+// Connect is Connect to whichever broker runs. It tries again at once.
+func (s *Successive) Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	return Connect(t, nil, nats.InProcessServer(s), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0))
 }
 
 // Eventually polls until holds is true, and fails the test when it is not within timeout.
