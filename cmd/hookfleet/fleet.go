@@ -382,9 +382,13 @@ func (f *fleet) startIngest(context.Context) error {
 	if f.broker == nil && f.cfg.NATS.Replicas > 1 {
 		writer = stream.NewClusterWriter(f.front, stream.Events)
 	}
+	batches := stream.NewBatches(f.front, f.syncer())
+	if f.broker != nil {
+		batches.UpTo(embedded.MaxBatch)
+	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: stream.NewBatches(f.front, f.syncer()), Admit: f.admit, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Metrics: f.metrics,
 	})
 	return nil
 }

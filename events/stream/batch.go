@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// MaxBatch is the most messages of one atomic batch (JetStream's limit).
+// MaxBatch is the most messages of one atomic batch (JetStream's limit, where a server's settings give no other).
 const MaxBatch = 1000
 
 // JetStream's headers of atomic batches (ADR-50) and of conditions.
@@ -29,6 +29,7 @@ const (
 type Batches struct {
 	nc   *nats.Conn
 	sync Syncer
+	most int // messages of one atomic batch
 
 	mu      sync.Mutex
 	waiting []*batch
@@ -46,7 +47,16 @@ type batch struct {
 }
 
 // NewBatches makes it on nc. sync may be nil, where the broker's acknowledgement is durability.
-func NewBatches(nc *nats.Conn, sync Syncer) *Batches { return &Batches{nc: nc, sync: sync} }
+func NewBatches(nc *nats.Conn, sync Syncer) *Batches {
+	return &Batches{nc: nc, sync: sync, most: MaxBatch}
+}
+
+// UpTo sets how many messages may be joined into one atomic batch, where the broker takes more than MaxBatch, and returns b.
+// To be called before Write.
+func (b *Batches) UpTo(most int) *Batches {
+	b.most = most
+	return b
+}
 
 // Write stores msgs (1 to MaxBatch) in stream, and returns the sequence of the first once all are durable; the others
 // follow without gaps. When one is known already, nothing is stored and the error is ErrDuplicateInBatch: the broker does
@@ -74,7 +84,7 @@ func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err erro
 func (b *Batches) storeNext() {
 	b.mu.Lock()
 	n, size := 1, len(b.waiting[0].msgs)
-	for n < len(b.waiting) && b.waiting[n].stream == b.waiting[0].stream && size+len(b.waiting[n].msgs) <= MaxBatch {
+	for n < len(b.waiting) && b.waiting[n].stream == b.waiting[0].stream && size+len(b.waiting[n].msgs) <= b.most {
 		size += len(b.waiting[n].msgs)
 		n++
 	}

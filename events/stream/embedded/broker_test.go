@@ -135,6 +135,24 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestBatchesAreJoined: requests that come while one is being stored become one atomic batch, of as many as this broker takes.
+func TestBatchesAreJoined(t *testing.T) {
+	t.Parallel()
+	f := start(t, embedded.Config{})
+	b := stream.NewBatches(f.nc, f.broker.Sync).UpTo(embedded.MaxBatch)
+	all := make([]*nats.Msg, embedded.MaxBatch)
+	for i := range all {
+		all[i] = event(i)
+	}
+	if first, err := b.Write(stream.Events, all); err != nil || first != 1 {
+		t.Fatalf("first %d, %v", first, err)
+	}
+	last := all[len(all)-1]
+	if at, err := b.Probe(t.Context(), last); err != nil || at != embedded.MaxBatch {
+		t.Errorf("the last is at %d, %v", at, err)
+	}
+}
+
 // TestSyncLayout fails when the server no longer appends to the files that Sync syncs.
 func TestSyncLayout(t *testing.T) {
 	t.Parallel()
