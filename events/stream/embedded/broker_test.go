@@ -135,8 +135,8 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 	}
 }
 
-// TestBatchesAreJoined: requests that come while one is being stored become one atomic batch, of as many as this broker takes.
-func TestBatchesAreJoined(t *testing.T) {
+// TestLargestBatch: this broker takes as many in an atomic batch as it says.
+func TestLargestBatch(t *testing.T) {
 	t.Parallel()
 	f := start(t, embedded.Config{})
 	b := stream.NewBatches(f.nc, f.broker.Sync).UpTo(embedded.MaxBatch)
