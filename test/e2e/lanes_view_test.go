@@ -83,7 +83,7 @@ func testLaneView(t *testing.T, s *fleettest.Server) {
 	}
 	f.client.Do(t, http.MethodPost, "/v1/deliveries/"+pending[0].ID+"/retry", nil).Refused(t, http.StatusConflict, "held")
 	f.do(http.StatusAccepted, http.MethodPost, "/v1/deliveries/"+pending[0].ID+"/cancel")
-	f.do(http.StatusOK, http.MethodPost, "/v1/deliveries/"+held[0].ID+"/cancel")
+	f.cancel(&held[0])
 	if d := f.await(last, "cancelled"); d.Reason != "cancelled" || d.EndedAt.IsZero() {
 		t.Errorf("cancelled %+v", d)
 	}
