@@ -68,7 +68,7 @@ func (t *tenure) expire(now time.Time) {
 	if age == 0 {
 		return
 	}
-	limit := cap(t.w.first.slots)
+	limit := cap(t.w.first.sends)
 	for _, k := range t.keys.all() {
 		for len(k.waiting) > 0 && t.inflight < limit {
 			it := k.waiting[0]

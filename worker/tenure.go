@@ -251,16 +251,16 @@ func (t *tenure) gathering() bool {
 // limit is how many attempts may be under way.
 func (t *tenure) limit() int {
 	if t.entry == nil {
-		return cap(t.w.first.slots)
+		return cap(t.w.first.sends)
 	}
 	return max(1, min(t.w.laneSlots(t.entry), t.w.soon(t.entry)))
 }
 
 // laneSlots is how many deliveries of a lane are in hand at a time: what may be sent, of batches what fills one.
 func (w *Worker) laneSlots(e *registry.Entry) int {
-	n := min(e.Subscription.Config.Concurrency, cap(w.first.slots))
+	n := min(e.Subscription.Config.Concurrency, cap(w.first.sends))
 	if batches(e) {
-		n = min(n*bounds(e).MaxEvents, max(bounds(e).MaxEvents, 2*cap(w.first.slots)))
+		n = min(n*bounds(e).MaxEvents, max(bounds(e).MaxEvents, 2*cap(w.first.sends)))
 	}
 	return n
 }

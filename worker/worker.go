@@ -40,7 +40,7 @@ const consumerTimeout = 5 * time.Second
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
 
-// Bounds of Config.Concurrency: a slot for each lane, and as many sends as a host has ports.
+// Bounds of Config.Concurrency: a slot for each way that deliveries come by, and as many sends as a host has ports.
 const (
 	minConcurrency = 4
 	maxConcurrency = 1 << 16
@@ -106,7 +106,7 @@ type Worker struct {
 	sourceTicks *stream.SourceTicks
 	progress    *stream.Progresses
 
-	first, due, held *lane
+	first, due, held *slots
 	fleet            *fleet
 	gates            *gates // of the subscriptions' sinks
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
@@ -149,9 +149,9 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
 		sourceTicks: deps.Ticks, progress: deps.Progress,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
-		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
-		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
-		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
+		first: newSlots("first", stream.Events, "", cfg.Concurrency/2),
+		due:   newSlots("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
+		held:  newSlots("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
@@ -337,7 +337,7 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 }
 
 // pull runs a puller until ctx ends, and makes a consumer that was deleted again.
-func (w *Worker) pull(ctx context.Context, l *lane, consumer string, handle func(*nats.Msg)) error {
+func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg)) error {
 	for ctx.Err() == nil {
 		p := w.newPuller(l.stream, consumer, cap(l.hands))
 		p.handle = func(m *nats.Msg) {
