@@ -80,6 +80,7 @@ func (t *tenure) prepare() error {
 	}
 	versions := t.w.registry.LaneVersions(t.id)
 	if len(versions) == 0 {
+		t.end() // it is no lane any more
 		return nil
 	}
 	t.version, t.versions = versions[0], len(versions)
@@ -207,7 +208,7 @@ func isTest(e *events.Event) bool { return e.Type() == events.TypeTest }
 func (t *tenure) ask(now time.Time) {
 	p := &t.pull
 	if p.asked > 0 && now.Sub(p.last) >= laneSilence {
-		t.log.Warn().Int("messages", p.asked).Msg("asking the broker anew")
+		t.w.log.Warn().Str(fieldSubscription, t.id).Int("messages", p.asked).Msg("asking the broker anew")
 		p.asked = 0
 	}
 	n := min(p.room, laneWindow) - p.window - p.asked
@@ -233,7 +234,7 @@ func (t *tenure) ask(now time.Time) {
 		expires, heartbeat = time.Second, 0
 	}
 	if err := t.request(n, expires, heartbeat); err != nil {
-		t.log.Warn().Err(err).Msg("events of a lane not asked for; trying again")
+		t.warn(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
@@ -296,7 +297,7 @@ func (t *tenure) take() {
 func (t *tenure) takeEvent(m *nats.Msg) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
-		t.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
+		t.w.log.Error().Str(fieldSubscription, t.id).Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)
