@@ -84,7 +84,7 @@ func (t *tenure) expire(now time.Time) {
 
 // expireStream takes events that grow too old in the stream, while the lane does not read it.
 func (t *tenure) expireStream(now time.Time) {
-	if t.entry == nil || t.shut.IsZero() && (!t.tick.scheduled || t.tick.open) || t.pull.window+t.pull.asked > 0 {
+	if t.entry == nil || !t.rests() || t.pull.window+t.pull.asked > 0 {
 		return
 	}
 	age := time.Duration(t.entry.Subscription.Config.Retry.MaxAge)

@@ -219,10 +219,12 @@ func (t *tenure) ask(now time.Time) {
 		if p.asked > 0 {
 			return
 		}
+	case t.rests():
+		if !t.w.tight() || p.asked > 0 && n < p.room/4 {
+			return // else what it has goes to HELD, so that the events of others before it can be deleted
+		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
-	case !t.shut.IsZero() && !t.w.tight():
-		return // else what it has goes to HELD, so that the events of others before it can be deleted
 	case p.asked > 0 && n < p.room/4:
 		return
 	}
@@ -238,6 +240,9 @@ func (t *tenure) ask(now time.Time) {
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
+
+// rests reports whether no first attempt can begin: the gate is shut, or no tick is open.
+func (t *tenure) rests() bool { return !t.shut.IsZero() || t.tick.scheduled && !t.tick.open }
 
 // catchesUp reports whether the lane reads on although nothing may be sent now: what the last owner had in hand is settled or
 // goes to HELD while the history is at hand that tells, and not at a take-over in some hours.

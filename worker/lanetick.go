@@ -129,8 +129,12 @@ func (t *tenure) passTick(now time.Time) {
 	}
 }
 
-// countTick learns how many events are still to come.
+// countTick learns how many events are still to come. Those on their way to us would count as come already.
 func (t *tenure) countTick(now time.Time) {
+	if t.pull.asked > 0 {
+		t.wakeBy(now.Add(lanePause))
+		return
+	}
 	state, err := readConsumer(t.ctx, t.w.nc, stream.Events, t.pull.consumer)
 	if err != nil {
 		if t.ctx.Err() == nil {
@@ -146,13 +150,14 @@ func (t *tenure) countTick(now time.Time) {
 	}
 }
 
-// through reports whether all first attempts of the tick have ended.
+// through reports whether all first attempts of the tick have ended. What is on its way to us or to HELD is still to be
+// attempted.
 func (t *tenure) through() bool {
 	k := &t.tick
 	if k.running > 0 {
 		return false
 	}
-	return k.left == 0 || !k.recount && k.remaining == 0 && !t.keys.hasTicked(k.until)
+	return k.left == 0 || !k.recount && k.remaining == 0 && t.pull.asked+t.moving == 0 && !t.keys.hasTicked(k.until)
 }
 
 // next takes the next first attempt of the tick.
