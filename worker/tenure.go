@@ -34,7 +34,8 @@ type tenure struct {
 	mail mailbox
 
 	lease    stream.LaneLease
-	entry    *registry.Entry // as it is now; nil = deleted
+	before   stream.LaneLease // as the last owner left it
+	entry    *registry.Entry  // as it is now; nil = deleted
 	version  registry.LaneVersion
 	versions int // that are left, this one included
 	shape    laneShape
@@ -376,6 +377,7 @@ func (t *tenure) acquire() error {
 	if lease.Owner != "" && lease.Owner != t.w.fleet.id { // it was killed, and maybe the broker with it
 		t.pull.unsure = laneWindow
 	}
+	t.before = lease
 	lease.Owner = t.w.fleet.id
 	if err := t.lanes.store.Write(t.ctx, t.id, &lease); err != nil {
 		return err
