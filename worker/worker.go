@@ -86,12 +86,17 @@ type Deps struct {
 	Log      zerolog.Logger
 
 	Tight func() bool // whether EVENTS needs room, so that no lane may keep its backlog there; nil = it never does
+
+	// Reserve is what ends after the worker and takes long, which the grace of attempts is shortened by, by half at most. nil =
+	// nothing does.
+	Reserve func() time.Duration
 }
 
 // Worker delivers. Several of them, in as many processes, share the work.
 type Worker struct {
 	cfg      Config
 	tight    func() bool
+	reserve  func() time.Duration
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	log      zerolog.Logger
@@ -155,10 +160,13 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
-		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}), tight: deps.Tight,
+		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}), tight: deps.Tight, reserve: deps.Reserve,
 	}
 	if w.tight == nil {
 		w.tight = func() bool { return false }
+	}
+	if w.reserve == nil {
+		w.reserve = func() time.Duration { return 0 }
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
@@ -241,7 +249,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // cutAfterGrace ends the attempts in flight when the grace after the end is over.
 func (w *Worker) cutAfterGrace(ctx, sends context.Context, cut context.CancelFunc) error {
 	<-ctx.Done()
-	timer := time.AfterFunc(w.cfg.Grace, cut)
+	timer := time.AfterFunc(max(w.cfg.Grace/2, w.cfg.Grace-w.reserve()), cut)
 	context.AfterFunc(sends, func() { timer.Stop() })
 	return nil
 }
