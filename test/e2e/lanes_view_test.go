@@ -43,9 +43,9 @@ func (f *flow) list(query string) (all []fleettest.Delivery) {
 	}
 }
 
-func (f *flow) awaitWaiting(n int) {
+func (f *flow) awaitWaiting(n int) *fleettest.Subscription {
 	f.t.Helper()
-	f.client.AwaitSubscription(f.t, f.name, fmt.Sprint(n, " wait"), func(s *fleettest.Subscription) bool { return s.Status.Waiting == n })
+	return f.client.AwaitSubscription(f.t, f.name, fmt.Sprint(n, " wait"), func(s *fleettest.Subscription) bool { return s.Status.Waiting == n })
 }
 
 // testLaneView: what waits for a paused ordered subscription is counted exactly, listed and found, most of it in the event
