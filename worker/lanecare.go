@@ -100,7 +100,7 @@ func (t *tenure) expireStream(now time.Time) {
 		return
 	}
 	if err := t.request(laneFirst, time.Second, 0); err != nil {
-		t.warn(err).Msg("events that are too old not asked for; trying again")
+		t.log().Warn().Err(err).Msg("events that are too old not asked for; trying again")
 	}
 }
 
@@ -137,7 +137,7 @@ func (t *tenure) countHeld(now time.Time) {
 		t.readHeld()
 	case left.Held == 0 && known == 0 && t.moving == 0:
 		if err := t.w.clearBacklog(t.ctx, t.id); err != nil && t.ctx.Err() == nil {
-			t.warn(err).Msg("backlog of a lane not cleared; trying again")
+			t.log().Warn().Err(err).Msg("backlog of a lane not cleared; trying again")
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (t *tenure) countHeld(now time.Time) {
 // notSeen says that what lies in HELD could not be looked at; the next round does.
 func (t *tenure) notSeen(err error) {
 	if t.ctx.Err() == nil {
-		t.warn(err).Msg("held deliveries of a lane not looked at; trying again")
+		t.log().Warn().Err(err).Msg("held deliveries of a lane not looked at; trying again")
 	}
 }
 
@@ -183,7 +183,7 @@ func (t *tenure) conclude() {
 	}
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.warn(err).Msg("earlier version of a lane not concluded; trying again")
+			t.log().Warn().Err(err).Msg("earlier version of a lane not concluded; trying again")
 		}
 		return
 	}

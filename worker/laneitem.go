@@ -158,7 +158,7 @@ func (t *tenure) movedAway(k *laneKey, it *laneItem, err error) {
 	case err == nil: // it was settled, or is gone again
 		t.keys.remove(k, it)
 	default:
-		t.warn(err).Str(fieldDelivery, it.id).Msg("event of a lane not held; trying again")
+		t.log().Warn().Err(err).Str(fieldDelivery, it.id).Msg("event of a lane not held; trying again")
 	}
 	t.keys.list(k)
 }
@@ -185,7 +185,7 @@ func (t *tenure) find(delivery string) {
 	p, ok, err := t.w.waitlist.Find(t.ctx, t.id, delivery)
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.warn(err).Str(fieldDelivery, delivery).Msg("held delivery of a lane not found yet")
+			t.log().Warn().Err(err).Str(fieldDelivery, delivery).Msg("held delivery of a lane not found yet")
 		}
 		return
 	}

@@ -241,7 +241,7 @@ func isTest(e *events.Event) bool { return e.Type() == events.TypeTest }
 func (t *tenure) ask(now time.Time) {
 	p := &t.pull
 	if p.asked > 0 && now.Sub(p.last) >= laneSilence {
-		t.w.log.Warn().Str(fieldSubscription, t.id).Int("messages", p.asked).Msg("asking the broker anew")
+		t.log().Warn().Int("messages", p.asked).Msg("asking the broker anew")
 		p.asked = 0
 	}
 	n := min(p.room, laneWindow) - p.window - p.asked
@@ -269,7 +269,7 @@ func (t *tenure) ask(now time.Time) {
 		expires, heartbeat = time.Second, 0
 	}
 	if err := t.request(n, expires, heartbeat); err != nil {
-		t.warn(err).Msg("events of a lane not asked for; trying again")
+		t.log().Warn().Err(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
@@ -335,7 +335,7 @@ func (t *tenure) take() {
 func (t *tenure) takeEvent(m *nats.Msg) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
-		t.w.log.Error().Str(fieldSubscription, t.id).Str("reply", m.Reply).Msg("message without a place in the stream")
+		t.log().Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)

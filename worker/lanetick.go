@@ -74,7 +74,7 @@ func (t *tenure) ticking(now time.Time) {
 		k.open = false
 		t.lease.Done = true
 		if err := t.record(); err != nil && t.ctx.Err() == nil {
-			t.warn(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
+			t.log().Warn().Err(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
 		}
 	}
 	if k.open {
@@ -92,7 +92,7 @@ func (t *tenure) ticking(now time.Time) {
 		t.lease = before // it is due still
 	}
 	if err != nil && t.ctx.Err() == nil {
-		t.warn(err).Msg("tick not begun; trying again")
+		t.log().Warn().Err(err).Msg("tick not begun; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
@@ -125,7 +125,7 @@ func (t *tenure) passTick(now time.Time) {
 	}
 	t.lease.Tick, t.lease.Until, t.lease.Done = at, until, true
 	if err := t.record(); err != nil && t.ctx.Err() == nil {
-		t.warn(err).Msg("a tick that passed was not noted")
+		t.log().Warn().Err(err).Msg("a tick that passed was not noted")
 	}
 }
 
@@ -138,7 +138,7 @@ func (t *tenure) countTick(now time.Time) {
 	state, err := readConsumer(t.ctx, t.w.nc, stream.Events, t.pull.consumer)
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.warn(err).Msg("events of a tick not counted; trying again")
+			t.log().Warn().Err(err).Msg("events of a tick not counted; trying again")
 			t.wakeBy(now.Add(laneRetry))
 		}
 		return

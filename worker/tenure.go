@@ -104,7 +104,7 @@ func (t *tenure) serve() {
 func (t *tenure) takeOver() bool {
 	if err := t.acquire(); err != nil {
 		if t.ctx.Err() == nil && !errors.Is(err, stream.ErrLaneTaken) {
-			t.warn(err).Msg("lane not taken over; trying again")
+			t.log().Warn().Err(err).Msg("lane not taken over; trying again")
 			t.sleep(laneRetry)
 		}
 		t.sleep(laneLook)
@@ -113,13 +113,13 @@ func (t *tenure) takeOver() bool {
 	err := t.listen()
 	if err == nil {
 		if err = t.prepare(); err == nil {
-			t.w.log.Debug().Str(fieldSubscription, t.id).Str("consumer", t.pull.consumer).Uint64("fence", t.fence).Msg("runs the lane")
+			t.log().Debug().Str("consumer", t.pull.consumer).Uint64("fence", t.fence).Msg("runs the lane")
 			return true
 		}
 		t.deafen()
 	}
 	if t.ctx.Err() == nil {
-		t.warn(err).Msg("lane not taken over; trying again")
+		t.log().Warn().Err(err).Msg("lane not taken over; trying again")
 		t.sleep(laneRetry)
 	}
 	t.release()
@@ -167,9 +167,10 @@ func (t *tenure) close() {
 	t.lanes.over(t)
 }
 
-// warn begins a warning about the lane. A logger of its own would be half a KiB.
-func (t *tenure) warn(err error) *zerolog.Event {
-	return t.w.log.Warn().Err(err).Str(fieldSubscription, t.id)
+// log is the worker's, for the lane. It is made when something is said: a thousand of them would be half a MiB.
+func (t *tenure) log() *zerolog.Logger {
+	log := t.w.log.With().Str(fieldSubscription, t.id).Logger()
+	return &log
 }
 
 // work does what is in the mailbox.
@@ -321,7 +322,7 @@ func (t *tenure) ended(k *laneKey, it *laneItem, done laneResult) {
 		t.pausing = now.Add(lanePause)
 		t.back(k, it)
 	case done.err != nil:
-		t.w.log.Error().Err(done.err).Str(fieldSubscription, t.id).Str(fieldDelivery, it.id).Msg("delivery of a lane not settled; trying again")
+		t.log().Error().Err(done.err).Str(fieldDelivery, it.id).Msg("delivery of a lane not settled; trying again")
 		t.pausing = now.Add(laneRetry)
 		t.back(k, it)
 	default:
@@ -398,7 +399,7 @@ func (t *tenure) release() {
 		err = t.lanes.store.Write(ctx, t.id, &t.lease)
 	}
 	if err != nil && !errors.Is(err, stream.ErrLaneTaken) {
-		t.warn(err).Msg("lease of a lane not given up; it ends with this worker")
+		t.log().Warn().Err(err).Msg("lease of a lane not given up; it ends with this worker")
 	}
 }
 
