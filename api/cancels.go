@@ -159,9 +159,9 @@ func (a *API) endCancelled(ctx context.Context, r *events.Record, told bool) (*e
 	return nil, nil
 }
 
-// endLost looks at a delivery that waits nowhere, or in the event stream for its lane. One whose last record says that it
-// waits was removed by a process that ended before it recorded that; what is on its first attempt has no record, and what
-// is on a later one is due.
+// endLost looks at a delivery that waits nowhere, or in the event stream for its lane. What is on its first attempt has no
+// record, and what is on a later one is due. One whose last record says that it waits is about to be put there by the worker
+// that wrote the record; when that one has let go of it, it was removed by a process that ended before it recorded that.
 func (a *API) endLost(ctx context.Context, id string, told bool) (*events.Record, error) {
 	f, ok, err := a.history.Find(ctx, id)
 	switch {
@@ -173,6 +173,9 @@ func (a *API) endLost(ctx context.Context, id string, told bool) (*events.Record
 		return a.endInLane(ctx, f.Record)
 	case f.Record.State == events.StatePending:
 		return nil, nil
+	}
+	if taken, err := a.history.Taken(ctx, f.Record.Subscription, f.Record.Event.Sequence); taken || err != nil {
+		return nil, err
 	}
 	if _, waits, err := a.waiting.Find(ctx, f.Record.Subscription, id); waits || err != nil {
 		return nil, err

@@ -204,6 +204,32 @@ func TestCancelInFlight(t *testing.T) {
 	}
 }
 
+// TestCancelledDeliveryKeepsItsTimer: between the record of a failed attempt and its timer a delivery waits nowhere. A cancel
+// that came then was recorded at once, and the timer that the worker set next was never removed: it blocked the key of a lane
+// until it was due, and was sent when the workers had forgotten the cancel.
+func TestCancelledDeliveryKeepsItsTimer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.subscribe("s", "acme")
+	w := b.first(b.publish("1", "acme", "order.status"), "s")
+	m := b.dispatch()
+	w.Delivery.NextAt = time.Now().Add(time.Hour)
+	b.record(w, events.StateRetrying, events.ReasonTimeout, true)
+	path := "/v1/deliveries/" + w.Delivery.ID
+	if r := b.post(path+"/cancel", "").want(http.StatusAccepted); r.at("state") != "retrying" {
+		t.Errorf("before the timer is set: %s", r.body)
+	}
+	timer, err := w.TimerMessage()
+	must(t, err)
+	_, err = b.writer.Write(t.Context(), timer, stream.Retries)
+	must(t, err)
+	b.ack(m)
+	natstest.Eventually(t, soon, func() bool { return b.get(path).at("state") == "cancelled" })
+	if n, err := stream.NewWaitlist(b.js).Total(t.Context()); err != nil || n.Timers != 0 {
+		t.Errorf("the timer is still set: %+v, %v", n, err)
+	}
+}
+
 // TestCancelIsFinishedByTheNextProcess: one was told of the cancel and ended before it carried it out.
 func TestCancelIsFinishedByTheNextProcess(t *testing.T) {
 	t.Parallel()
@@ -215,6 +241,9 @@ func TestCancelIsFinishedByTheNextProcess(t *testing.T) {
 	lost := one.first(one.publish("2", "acme", "order.status"), "s")
 	lost.Delivery.NextAt = time.Now().Add(time.Hour)
 	one.record(lost, events.StateRetrying, events.ReasonTimeout, true) // its timer is removed, its end not recorded
+	for range 2 {
+		one.ack(one.dispatch())
+	}
 	kv, err := js.KeyValue(t.Context(), stream.BucketCancels)
 	must(t, err)
 	for _, w := range []*stream.Waiting{set, lost} {

@@ -26,7 +26,7 @@ func (p *pass) giveBack() {
 	p.gate.giveBack()
 }
 
-// admit waits for the sink's turn and a slot of the lane. The delivery keeps the slot until it is settled: so what a kill
+// admit waits for the sink's turn and a slot. The delivery keeps the slot until it is settled: so what a kill
 // may repeat, sent and not recorded, is never more than the slots. A nil pass comes with the verdict: held, or returned
 // because we stop, or that there is no sink.
 func (w *Worker) admit(turn context.Context, d *delivery, plan *plan) (*pass, events.Verdict) {
@@ -35,7 +35,7 @@ func (w *Worker) admit(turn context.Context, d *delivery, plan *plan) (*pass, ev
 		if p == nil {
 			return nil, verdict
 		}
-		d.lane.slots <- struct{}{} // frees up within a timeout
+		d.slots.sends <- struct{}{} // frees up within a timeout
 		d.slot = true
 		late := p.late()
 		if !late {
@@ -60,7 +60,7 @@ func (w *Worker) backOut(d *delivery, p *pass) {
 func (*Worker) freeSlot(d *delivery) {
 	if d.slot {
 		d.slot = false
-		<-d.lane.slots
+		<-d.slots.sends
 	}
 }
 
@@ -86,7 +86,7 @@ func (w *Worker) line(turn context.Context, d *delivery, plan *plan) (*pass, eve
 	if until := p.gate.closedUntil(); d.override != nil && time.Now().Before(until) {
 		return nil, later(until)
 	}
-	if !p.gate.acquire(turn, d.lane.limit(w.limitOf(d)), w.patience(d)) {
+	if !p.gate.acquire(turn, d.slots.limit(w.limitOf(d)), w.patience(d)) {
 		return nil, w.notYet(turn, d, events.ReasonConcurrency)
 	}
 	at := w.pace(d.entry)
@@ -187,7 +187,7 @@ func (w *Worker) pace(e *registry.Entry) (at pace) {
 }
 
 // stays reports whether the delivery stays where it waits when its sink may not be sent to now: in HELD, or in a lane.
-func (w *Worker) stays(d *delivery) bool { return d.lane == w.held || d.tenure != nil }
+func (w *Worker) stays(d *delivery) bool { return d.slots == w.held || d.tenure != nil }
 
 // notNow is the verdict for a delivery whose sink may not be sent to now. What stays where it waits is handed back, or
 // steps aside.

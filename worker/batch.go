@@ -20,7 +20,7 @@ import (
 
 // batch is deliveries of one subscription that are settled by one request.
 type batch struct {
-	lane    *lane
+	slots   *slots
 	members []*member
 	size    int               // of the body
 	linger  *time.Timer       // of one that may still grow
@@ -178,7 +178,7 @@ func (w *Worker) dropLate(ctx context.Context, b *batch) {
 	})
 }
 
-// sendAdmitted sends a batch that was admitted by its first delivery, whose slot of the lane it keeps until its members are
+// sendAdmitted sends a batch that was admitted by its first delivery, whose slot it keeps until its members are
 // settled. A panic is the end of this batch alone.
 func (w *Worker) sendAdmitted(ctx context.Context, b *batch, by *pass) {
 	first := b.members[0].delivery

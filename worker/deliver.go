@@ -19,8 +19,8 @@ type delivery struct {
 	events.Delivery
 	event *events.Event
 	entry *registry.Entry // as it is now; nil = the subscription is gone
-	lane  *lane
-	slot  bool // it has one of the lane's, until it is settled
+	slots *slots
+	slot  bool // it has one of them, until it is settled
 	probe bool // it is the breaker's
 
 	override   *url.URL     // where it goes instead of the subscription's sink; nil = the sink

@@ -102,14 +102,14 @@ func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Mat
 			ID: events.DeliveryID(from.Sequence, match.ID, 0), Subscription: match.ID, Tenant: e.Tenant(),
 			Event: events.Ref(e, from.Sequence), CreatedAt: from.Stored.UTC(),
 		},
-		event: e, entry: match.Entry, lane: w.first, errand: x,
+		event: e, entry: match.Entry, slots: w.first, errand: x,
 	}
 }
 
 // attempt takes a delivery through its next attempt and settles it, unless that happened before. One that has an errand
 // may be settled later, with the others of its batch: the errand knows.
 func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered, first bool) error {
-	if w.settled.suspect(d.lane.stream, from) {
+	if w.settled.suspect(d.slots.stream, from) {
 		if done, err := w.resumed(ctx, d, from, first); done || err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (w *Worker) attemptAlone(ctx, turn context.Context, d *delivery) error {
 		err = w.settle(ctx, d, verdict, attempt)
 	}
 	if d.slot {
-		<-d.lane.slots
+		<-d.slots.sends
 	}
 	return err
 }

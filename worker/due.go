@@ -41,7 +41,7 @@ func (w *Worker) retry(m *nats.Msg) {
 }
 
 // resumeOne takes a waiting delivery, from its timer or from HELD, through its next attempt.
-func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivered, l *lane, by *asides) error {
+func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivered, l *slots, by *asides) error {
 	if w.stopping() {
 		return errReturned
 	}
@@ -50,6 +50,6 @@ func (w *Worker) resumeOne(ctx, turn context.Context, m *nats.Msg, from delivere
 		return fmt.Errorf("message %d of %s: %w", from.Sequence, l.stream, err)
 	}
 	entry, _ := w.registry.Lookup(waiting.Delivery.Subscription) // nil: deleted, the delivery is cancelled
-	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: l, asides: by}
+	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, slots: l, asides: by}
 	return w.attempt(ctx, turn, d, from, false)
 }

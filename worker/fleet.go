@@ -21,6 +21,10 @@ import (
 const (
 	heartbeatInterval = time.Second
 	heartbeatTTL      = 5 * time.Second
+
+	// aliveInterval is how often a worker says so in a way that outlives it: a take-over after an outage reads as much more of
+	// the history than it needs.
+	aliveInterval = 30 * time.Second
 )
 
 // fleet knows the live workers by their heartbeats.
@@ -31,6 +35,8 @@ type fleet struct {
 	id  string
 
 	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
+
+	said time.Time // when it last said that it is alive in a way that outlives it
 
 	mu      sync.RWMutex
 	beaten  time.Time // when the last heartbeat that was stored was sent
@@ -93,6 +99,13 @@ func (f *fleet) beat(ctx context.Context, leaves bool) {
 			f.log.Warn().Err(err).Msg("heartbeat not stored")
 		}
 		return
+	}
+	if began.Sub(f.said) >= aliveInterval {
+		if _, err := f.js.PublishMsg(ctx, stream.AliveMessage(f.id)); err != nil {
+			f.log.Warn().Err(err).Msg("sign of life not stored; trying again")
+		} else {
+			f.said = began
+		}
 	}
 	f.mu.Lock()
 	f.beaten = began

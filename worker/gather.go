@@ -30,7 +30,7 @@ type gatherer struct {
 // gatherKey tells batches apart. What was held is not mixed with what comes now: each has slots of its own.
 type gatherKey struct {
 	subscription string
-	lane         *lane
+	slots        *slots
 }
 
 func newGatherer(send func(*batch)) *gatherer {
@@ -38,7 +38,7 @@ func newGatherer(send func(*batch)) *gatherer {
 }
 
 // limit is how many deliveries of one subscription may be gathered and not settled: a share of what is free, as with
-// the slots of a lane.
+// the slots of a way.
 func (g *gatherer) limit() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -58,9 +58,9 @@ func (g *gatherer) add(m *member, bounds events.Batch) bool {
 	}
 	g.count++
 	g.bytes += len(m.text)
-	key := gatherKey{m.Subscription, m.lane}
+	key := gatherKey{m.Subscription, m.slots}
 	if bodySize(m) > bounds.MaxBytes { // it goes alone, and those that wait go on waiting
-		g.start(&batch{lane: m.lane, members: []*member{m}})
+		g.start(&batch{slots: m.slots, members: []*member{m}})
 		return true
 	}
 	b := g.open[key]
@@ -69,7 +69,7 @@ func (g *gatherer) add(m *member, bounds events.Batch) bool {
 		b = nil
 	}
 	if b == nil {
-		b = &batch{lane: m.lane}
+		b = &batch{slots: m.slots}
 		g.open[key] = b
 		b.linger = time.AfterFunc(time.Duration(bounds.Linger), func() { g.lingered(key, b) })
 	}

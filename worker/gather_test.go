@@ -43,9 +43,9 @@ func newPile() *pile {
 	return p
 }
 
-func (p *pile) put(l *lane, subscription string, bounds events.Batch, texts ...string) {
+func (p *pile) put(l *slots, subscription string, bounds events.Batch, texts ...string) {
 	for _, text := range texts {
-		m := &member{text: []byte(text), delivery: &delivery{Delivery: events.Delivery{Subscription: subscription}, lane: l}}
+		m := &member{text: []byte(text), delivery: &delivery{Delivery: events.Delivery{Subscription: subscription}, slots: l}}
 		m.done = func(err error) {
 			if err != nil {
 				p.mu.Lock()
@@ -71,7 +71,7 @@ func (p *pile) batches() []string {
 // TestGather: each bound sends a batch, and each subscription and lane has batches of its own.
 func TestGather(t *testing.T) {
 	t.Parallel()
-	first, held := &lane{name: "first"}, &lane{name: "held"}
+	first, held := &slots{name: "first"}, &slots{name: "held"}
 	minute := events.Duration(time.Minute)
 	for name, tc := range map[string]struct {
 		bounds events.Batch
@@ -156,13 +156,13 @@ func TestGatherEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPile()
 		bounds := events.Batch{MaxEvents: 9, MaxBytes: 100, Linger: events.Duration(time.Minute)}
-		p.put(&lane{}, "a", bounds, "1", "2")
+		p.put(&slots{}, "a", bounds, "1", "2")
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = p.run(ctx) })
 		cancel()
 		running.Wait()
-		p.put(&lane{}, "a", bounds, "3")
+		p.put(&slots{}, "a", bounds, "3")
 		<-time.After(time.Minute) // of the bubble
 		if got := p.batches(); len(got) != 0 || p.back != 3 {
 			t.Errorf("sent %v, %d handed back", got, p.back)

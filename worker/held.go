@@ -193,13 +193,13 @@ func (w *Worker) drain(ctx context.Context, id string) error {
 // drainSlots is how many held deliveries of a sink are in hand at a time: twice what may be sent, so that the next ones
 // are here when a send ends.
 func (w *Worker) drainSlots(id string) int {
-	limit := cap(w.held.slots)
+	limit := cap(w.held.sends)
 	if entry, ok := w.registry.Lookup(id); ok {
 		slots := min(limit, 2*w.part(id, entry.Subscription.Config.Concurrency))
 		soon := w.soon(entry)
 		if batches(entry) {
 			most := bounds(entry).MaxEvents // at least what one batch takes
-			slots = min(slots*most, max(most, 2*cap(w.held.slots)))
+			slots = min(slots*most, max(most, 2*cap(w.held.sends)))
 			if soon > 1 { // requests; a probe is one delivery
 				soon = max(soon, min(soon, maxGathered)*most)
 			}

@@ -152,6 +152,21 @@ func TestLaneOrder(t *testing.T) {
 		t.Errorf("%d arrived", n)
 	}
 	b.nothingWaits("ordered")
+	b.ownerIsKnownToLive("ordered")
+}
+
+// ownerIsKnownToLive checks that an owner leaves what tells the next one until when it was alive.
+func (b *bundle) ownerIsKnownToLive(lane string) {
+	b.tb.Helper()
+	lanes := stream.NewLanes(b.js)
+	lease := must[stream.LaneLease](b.tb)(lanes.Lease(b.tb.Context(), lane))
+	eventually(b.tb, "its owner says that it is alive", func() bool {
+		at, err := lanes.LastAlive(b.tb.Context(), lease.Owner)
+		return err == nil && !at.IsZero() && lease.Owner != "" && !lease.Written.IsZero()
+	})
+	if at, err := lanes.LastAlive(b.tb.Context(), "nobody"); err != nil || !at.IsZero() {
+		b.tb.Errorf("a worker that never was: %v, %v", at, err)
+	}
 }
 
 // TestLaneFailingKey: a key that fails holds only itself, for longer than its followers may wait in a worker, and what

@@ -44,7 +44,7 @@ func (t *tenure) withdraw() {
 	for _, k := range t.keys.all() {
 		for at := 0; at < len(k.waiting); at++ {
 			it := k.waiting[at]
-			if it.moving || !t.w.cancels.has(&events.Delivery{ID: it.id, Replay: it.delivery.Replay}) || t.inflight >= cap(t.w.first.slots) {
+			if it.moving || !t.w.cancels.has(&events.Delivery{ID: it.id, Replay: it.delivery.Replay}) || t.inflight >= cap(t.w.first.sends) {
 				continue
 			}
 			t.keys.remove(k, it)

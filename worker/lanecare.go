@@ -68,7 +68,7 @@ func (t *tenure) expire(now time.Time) {
 	if age == 0 {
 		return
 	}
-	limit := cap(t.w.first.slots)
+	limit := cap(t.w.first.sends)
 	for _, k := range t.keys.all() {
 		for len(k.waiting) > 0 && t.inflight < limit {
 			it := k.waiting[0]
@@ -84,7 +84,7 @@ func (t *tenure) expire(now time.Time) {
 
 // expireStream takes events that grow too old in the stream, while the lane does not read it.
 func (t *tenure) expireStream(now time.Time) {
-	if t.entry == nil || t.shut.IsZero() && (!t.tick.scheduled || t.tick.open) || t.pull.window+t.pull.asked > 0 {
+	if t.entry == nil || !t.rests() || t.pull.window+t.pull.asked > 0 {
 		return
 	}
 	age := time.Duration(t.entry.Subscription.Config.Retry.MaxAge)
@@ -100,7 +100,7 @@ func (t *tenure) expireStream(now time.Time) {
 		return
 	}
 	if err := t.request(laneFirst, time.Second, 0); err != nil {
-		t.log.Warn().Err(err).Msg("events that are too old not asked for; trying again")
+		t.log().Warn().Err(err).Msg("events that are too old not asked for; trying again")
 	}
 }
 
@@ -137,7 +137,7 @@ func (t *tenure) countHeld(now time.Time) {
 		t.readHeld()
 	case left.Held == 0 && known == 0 && t.moving == 0:
 		if err := t.w.clearBacklog(t.ctx, t.id); err != nil && t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Msg("backlog of a lane not cleared; trying again")
+			t.log().Warn().Err(err).Msg("backlog of a lane not cleared; trying again")
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (t *tenure) countHeld(now time.Time) {
 // notSeen says that what lies in HELD could not be looked at; the next round does.
 func (t *tenure) notSeen(err error) {
 	if t.ctx.Err() == nil {
-		t.log.Warn().Err(err).Msg("held deliveries of a lane not looked at; trying again")
+		t.log().Warn().Err(err).Msg("held deliveries of a lane not looked at; trying again")
 	}
 }
 
@@ -183,7 +183,7 @@ func (t *tenure) conclude() {
 	}
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Msg("earlier version of a lane not concluded; trying again")
+			t.log().Warn().Err(err).Msg("earlier version of a lane not concluded; trying again")
 		}
 		return
 	}

@@ -41,7 +41,7 @@ func (w *Worker) openItem(it *laneItem, entry *registry.Entry) (*delivery, *stre
 		if it.due {
 			l = w.due
 		}
-		return &delivery{Delivery: it.delivery, event: it.event, entry: entry, lane: l}, nil, nil
+		return &delivery{Delivery: it.delivery, event: it.event, entry: entry, slots: l}, nil, nil
 	}
 	ctx, cancel := context.WithTimeout(w.sends, settleTimeout)
 	defer cancel()
@@ -50,7 +50,7 @@ func (w *Worker) openItem(it *laneItem, entry *registry.Entry) (*delivery, *stre
 		return nil, nil, err
 	}
 	it.from = delivered{Sequence: p.Sequence, Times: 1, Stored: p.Since}
-	return &delivery{Delivery: p.Delivery, event: p.Event, entry: entry, lane: w.held}, p, nil
+	return &delivery{Delivery: p.Delivery, event: p.Event, entry: entry, slots: w.held}, p, nil
 }
 
 func (w *Worker) attemptItem(t *tenure, d *delivery, it *laneItem) error {
@@ -112,9 +112,9 @@ func (t *tenure) move(k *laneKey, it *laneItem) {
 	it.moving = true
 	t.moving++
 	windowed := !it.due
-	d := &delivery{Delivery: it.delivery, event: it.event, entry: t.entry, lane: t.w.first, tenure: t}
+	d := &delivery{Delivery: it.delivery, event: it.event, entry: t.entry, slots: t.w.first, tenure: t}
 	if it.due {
-		d.lane = t.w.due
+		d.slots = t.w.due
 	}
 	t.lanes.pool.do(func() {
 		err := t.w.moveItem(d, it)
@@ -158,7 +158,7 @@ func (t *tenure) movedAway(k *laneKey, it *laneItem, err error) {
 	case err == nil: // it was settled, or is gone again
 		t.keys.remove(k, it)
 	default:
-		t.log.Warn().Err(err).Str(fieldDelivery, it.id).Msg("event of a lane not held; trying again")
+		t.log().Warn().Err(err).Str(fieldDelivery, it.id).Msg("event of a lane not held; trying again")
 	}
 	t.keys.list(k)
 }
@@ -185,7 +185,7 @@ func (t *tenure) find(delivery string) {
 	p, ok, err := t.w.waitlist.Find(t.ctx, t.id, delivery)
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Str(fieldDelivery, delivery).Msg("held delivery of a lane not found yet")
+			t.log().Warn().Err(err).Str(fieldDelivery, delivery).Msg("held delivery of a lane not found yet")
 		}
 		return
 	}
@@ -242,7 +242,7 @@ func (w *Worker) retryInLane(held *kept, m *nats.Msg, from delivered) (taken boo
 		return true, nil
 	}
 	entry, _ := w.registry.Lookup(id)
-	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, lane: w.due}
+	d := &delivery{Delivery: waiting.Delivery, event: waiting.Event, entry: entry, slots: w.due}
 	if w.settled.suspect(stream.Retries, from) {
 		if done, err := w.resumed(w.sends, d, from, false); done || err != nil {
 			return done, err

@@ -80,6 +80,7 @@ func (t *tenure) prepare() error {
 	}
 	versions := t.w.registry.LaneVersions(t.id)
 	if len(versions) == 0 {
+		t.end() // it is no lane any more
 		return nil
 	}
 	t.version, t.versions = versions[0], len(versions)
@@ -102,7 +103,7 @@ func (t *tenure) prepare() error {
 	}
 	t.pull.behind, t.pull.read = state.NumPending > 0, state.Delivered.Stream
 	t.lease.Fence = max(t.lease.Fence, state.Delivered.Stream)
-	if err := t.readHistory(ctx, state); err != nil {
+	if err := t.readHistory(ctx, state, &t.before); err != nil {
 		return err
 	}
 	if err := t.readWaiting(ctx); err != nil {
@@ -134,21 +135,54 @@ func (t *tenure) ensure(ctx context.Context, v *registry.LaneVersion) error {
 const laneMemory = 2 * time.Minute
 
 // readHistory learns what the last owner may have settled: any event that was there. How far it was, the broker may have
-// forgotten with its last 100 ms, if it was killed as well.
-func (t *tenure) readHistory(ctx context.Context, state *consumerState) (err error) {
+// forgotten with its last 100 ms, if it was killed as well. before is the lease as that one left it.
+func (t *tenure) readHistory(ctx context.Context, state *consumerState, before *stream.LaneLease) (err error) {
 	if t.fence, err = t.lanes.store.LastEvent(ctx); err != nil {
 		return err
 	}
-	at, err := t.lanes.store.LastRecord(ctx)
+	end, err := t.lastEnd(ctx, before)
 	if err != nil {
 		return err
 	}
-	t.since = earlier(time.Now(), at).Add(-laneMemory - t.timeout())
+	t.since = end.Add(-laneMemory - t.timeout())
+	if state.AckFloor.Stream < before.Fence { // nor had the last owner come through what the one before it had in hand
+		t.since = earlier(t.since, before.Since)
+	}
+	t.lease.Since = t.since
 	if t.fence <= state.AckFloor.Stream && t.lease.Tick.IsZero() && t.lease.Until == 0 && !t.w.registry.Health(t.id).Backlog {
 		return nil // nothing was in hand
 	}
 	_, _, err = t.w.settled.lookup(ctx, "", t.since, true)
 	return err
+}
+
+// lastEnd is until when the last owner settled anything, at the latest.
+func (t *tenure) lastEnd(ctx context.Context, before *stream.LaneLease) (end time.Time, err error) {
+	recorded, err := t.lanes.store.LastRecord(ctx)
+	if err != nil {
+		return end, err
+	}
+	var alive time.Time
+	if before.Owner != "" && before.Owner != t.w.fleet.id {
+		if alive, err = t.lanes.store.LastAlive(ctx, before.Owner); err != nil {
+			return end, err
+		}
+	}
+	return endOf(time.Now(), recorded, alive, before), nil
+}
+
+// endOf is until when an owner settled anything, at the latest. That is the last record, if no worker came after it; but
+// while none is there the API goes on to record what is cancelled, and its own last sign of life tells better.
+func endOf(now, recorded, alive time.Time, lease *stream.LaneLease) time.Time {
+	end := earlier(now, recorded)
+	switch {
+	case lease.Owner == "":
+		return earlier(end, lease.Written) // it gave the lane up when all was settled
+	case alive.IsZero():
+		return end
+	default:
+		return earlier(end, alive.Add(aliveInterval+heartbeatTTL))
+	}
 }
 
 func (t *tenure) timeout() time.Duration {
@@ -207,7 +241,7 @@ func isTest(e *events.Event) bool { return e.Type() == events.TypeTest }
 func (t *tenure) ask(now time.Time) {
 	p := &t.pull
 	if p.asked > 0 && now.Sub(p.last) >= laneSilence {
-		t.log.Warn().Int("messages", p.asked).Msg("asking the broker anew")
+		t.log().Warn().Int("messages", p.asked).Msg("asking the broker anew")
 		p.asked = 0
 	}
 	n := min(p.room, laneWindow) - p.window - p.asked
@@ -218,10 +252,12 @@ func (t *tenure) ask(now time.Time) {
 		if p.asked > 0 {
 			return
 		}
+	case t.rests():
+		if !t.w.tight() || p.asked > 0 && n < p.room/4 {
+			return // else what it has goes to HELD, so that the events of others before it can be deleted
+		}
 	case t.tick.scheduled:
 		n = min(n, t.tick.wanted(p.asked, len(t.keys.ticked), t.shape.latest))
-	case !t.shut.IsZero() && !t.w.tight():
-		return // else what it has goes to HELD, so that the events of others before it can be deleted
 	case p.asked > 0 && n < p.room/4:
 		return
 	}
@@ -233,10 +269,13 @@ func (t *tenure) ask(now time.Time) {
 		expires, heartbeat = time.Second, 0
 	}
 	if err := t.request(n, expires, heartbeat); err != nil {
-		t.log.Warn().Err(err).Msg("events of a lane not asked for; trying again")
+		t.log().Warn().Err(err).Msg("events of a lane not asked for; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
+
+// rests reports whether no first attempt can begin: the gate is shut, or no tick is open.
+func (t *tenure) rests() bool { return !t.shut.IsZero() || t.tick.scheduled && !t.tick.open }
 
 // catchesUp reports whether the lane reads on although nothing may be sent now: what the last owner had in hand is settled or
 // goes to HELD while the history is at hand that tells, and not at a take-over in some hours.
@@ -296,7 +335,7 @@ func (t *tenure) take() {
 func (t *tenure) takeEvent(m *nats.Msg) {
 	from, ok := parseDelivered(m.Reply)
 	if !ok {
-		t.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
+		t.log().Error().Str("reply", m.Reply).Msg("message without a place in the stream")
 		return
 	}
 	t.pull.behind, t.pull.read = pendingOf(m.Reply) > 0, max(t.pull.read, from.Sequence)

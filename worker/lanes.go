@@ -16,9 +16,10 @@ const laneLook = 200 * time.Millisecond
 // lanes runs the lanes that this worker owns. A lane has one owner: who has its lease and is alive. It is the only one
 // that sends for the lane.
 type lanes struct {
-	w     *Worker
-	store *stream.Lanes
-	pool  pool
+	w       *Worker
+	store   *stream.Lanes
+	pool    pool
+	serving sync.WaitGroup // of tenures, which have no goroutine while they have nothing to do
 
 	mu      sync.RWMutex
 	tenures map[string]*tenure // by subscription
@@ -40,8 +41,8 @@ func (l *lanes) run(ctx context.Context) error {
 	changed, end := l.w.registry.Watch()
 	defer end()
 	defer l.pool.wait()
-	var serving sync.WaitGroup
-	defer serving.Wait()
+	defer l.serving.Wait()
+	defer l.endAll()
 	tick := time.NewTicker(laneLook)
 	defer tick.Stop()
 	for {
@@ -54,50 +55,49 @@ func (l *lanes) run(ctx context.Context) error {
 		case <-back:
 			l.endAll() // the broker may have forgotten what it handed out
 		}
-		l.look(ctx, &serving)
+		l.look(ctx)
 	}
 }
 
 // look begins what is ours and ends what is not.
-func (l *lanes) look(ctx context.Context, serving *sync.WaitGroup) {
+func (l *lanes) look(ctx context.Context) {
 	for id := range l.w.registry.Lanes() {
 		if !l.w.fleet.owns(id) || l.of(id) != nil {
 			continue
 		}
-		t := l.begin(ctx, id)
-		serving.Go(func() {
-			t.serve()
-			l.remove(t)
-		})
+		l.begin(ctx, id)
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for id, t := range l.tenures {
 		if !l.w.fleet.owns(id) || !l.w.registry.Laned(id) {
-			t.end()
+			t.quit()
 		}
 	}
 }
 
-func (l *lanes) begin(ctx context.Context, id string) *tenure {
+func (l *lanes) begin(ctx context.Context, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := newTenure(ctx, l, id)
 	l.tenures[id] = t
-	return t
+	l.serving.Add(1)
+	l.pool.do(t.serve)
 }
 
-func (l *lanes) remove(t *tenure) {
+// over hears that a tenure has ended.
+func (l *lanes) over(t *tenure) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	delete(l.tenures, t.id)
+	l.mu.Unlock()
+	l.serving.Done()
 }
 
 func (l *lanes) endAll() {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, t := range l.tenures {
-		t.end()
+		t.quit()
 	}
 }
 
@@ -118,46 +118,6 @@ func (l *lanes) tell(id string, do func(*tenure)) {
 // heldFor hears that another worker has held a delivery for a lane.
 func (l *lanes) heldFor(subscription, delivery string) {
 	l.tell(subscription, func(t *tenure) { t.find(delivery) })
-}
-
-// mailbox takes what an actor is to do, from anybody, in order.
-type mailbox struct {
-	poke chan struct{}
-
-	mu     sync.Mutex
-	all    []func()
-	closed bool
-}
-
-// put returns false when nobody takes anything from the box any more.
-func (b *mailbox) put(do func()) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return false
-	}
-	b.all = append(b.all, do)
-	select {
-	case b.poke <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-// close returns what was not taken.
-func (b *mailbox) close() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return b.all
-}
-
-func (b *mailbox) take() []func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	all := b.all
-	b.all = nil
-	return all
 }
 
 // poolRest is how long a goroutine of a pool waits for more work.

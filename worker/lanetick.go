@@ -74,7 +74,7 @@ func (t *tenure) ticking(now time.Time) {
 		k.open = false
 		t.lease.Done = true
 		if err := t.record(); err != nil && t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
+			t.log().Warn().Err(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
 		}
 	}
 	if k.open {
@@ -92,7 +92,7 @@ func (t *tenure) ticking(now time.Time) {
 		t.lease = before // it is due still
 	}
 	if err != nil && t.ctx.Err() == nil {
-		t.log.Warn().Err(err).Msg("tick not begun; trying again")
+		t.log().Warn().Err(err).Msg("tick not begun; trying again")
 		t.wakeBy(now.Add(laneRetry))
 	}
 }
@@ -125,16 +125,20 @@ func (t *tenure) passTick(now time.Time) {
 	}
 	t.lease.Tick, t.lease.Until, t.lease.Done = at, until, true
 	if err := t.record(); err != nil && t.ctx.Err() == nil {
-		t.log.Warn().Err(err).Msg("a tick that passed was not noted")
+		t.log().Warn().Err(err).Msg("a tick that passed was not noted")
 	}
 }
 
-// countTick learns how many events are still to come.
+// countTick learns how many events are still to come. Those on their way to us would count as come already.
 func (t *tenure) countTick(now time.Time) {
+	if t.pull.asked > 0 {
+		t.wakeBy(now.Add(lanePause))
+		return
+	}
 	state, err := readConsumer(t.ctx, t.w.nc, stream.Events, t.pull.consumer)
 	if err != nil {
 		if t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Msg("events of a tick not counted; trying again")
+			t.log().Warn().Err(err).Msg("events of a tick not counted; trying again")
 			t.wakeBy(now.Add(laneRetry))
 		}
 		return
@@ -146,13 +150,14 @@ func (t *tenure) countTick(now time.Time) {
 	}
 }
 
-// through reports whether all first attempts of the tick have ended.
+// through reports whether all first attempts of the tick have ended. What is on its way to us or to HELD is still to be
+// attempted.
 func (t *tenure) through() bool {
 	k := &t.tick
 	if k.running > 0 {
 		return false
 	}
-	return k.left == 0 || !k.recount && k.remaining == 0 && !t.keys.hasTicked(k.until)
+	return k.left == 0 || !k.recount && k.remaining == 0 && t.pull.asked+t.moving == 0 && !t.keys.hasTicked(k.until)
 }
 
 // next takes the next first attempt of the tick.

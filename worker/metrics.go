@@ -40,11 +40,11 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		Name: "hookfleet_token_fetches_total", Help: "Requests to token servers, by what came of them.",
 	}, []string{"outcome"})
 	r.MustRegister(m.attempts, m.letters, m.delivery, m.attempt, m.tokens)
-	for _, l := range []*lane{w.first, w.due, w.held} {
+	for _, s := range []*slots{w.first, w.due, w.held} {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookfleet_worker_saturation", Help: "Part of this worker's slots that is in use.",
-			ConstLabels: prometheus.Labels{"lane": l.name},
-		}, l.saturation))
+			ConstLabels: prometheus.Labels{"slots": s.name},
+		}, s.saturation))
 	}
 	return m
 }

@@ -59,7 +59,7 @@ func (w *Worker) attemptInBatch(ctx, turn context.Context, d *delivery, from del
 // attemptOne sends a delivery as a batch of one.
 func (w *Worker) attemptOne(ctx, turn context.Context, d *delivery) (err error) {
 	d.Batch = nil
-	b := &batch{lane: d.lane, members: []*member{{delivery: d, done: func(e error) { err = e }}}}
+	b := &batch{slots: d.slots, members: []*member{{delivery: d, done: func(e error) { err = e }}}}
 	w.sendBatch(ctx, turn, b)
 	return err
 }
@@ -75,7 +75,7 @@ func (w *Worker) gather(ctx, turn context.Context, d *delivery) error {
 	}
 	room, limit := w.rooms.of(d.Subscription), w.gatherer.limit()
 	if !room.tryAcquire(limit, time.Now()) {
-		w.gatherer.flush(gatherKey{d.Subscription, d.lane})
+		w.gatherer.flush(gatherKey{d.Subscription, d.slots})
 		if !room.acquire(turn, limit, w.patience(d)) {
 			if turn.Err() != nil || w.stopping() {
 				return errReturned
@@ -129,7 +129,7 @@ func (w *Worker) regather(ctx, turn context.Context, d *delivery, from delivered
 			return nil
 		}
 	}
-	return w.lead(ctx, turn, d, list, place > 0 || w.settled.suspect(d.lane.stream, from))
+	return w.lead(ctx, turn, d, list, place > 0 || w.settled.suspect(d.slots.stream, from))
 }
 
 // firstWaiting returns the first member before place that still waits; nil when there is none.
@@ -196,7 +196,7 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 		}
 		return w.settle(ctx, d, verdict, nil)
 	}
-	b := &batch{lane: d.lane, list: list}
+	b := &batch{slots: d.slots, list: list}
 	members, answered, err := w.fetch(ctx, d, list, suspect)
 	if err != nil {
 		w.backOut(d, by)
@@ -206,7 +206,7 @@ func (w *Worker) lead(ctx, turn context.Context, d *delivery, list *stream.Batch
 		if m.delivery == d {
 			m.done = func(e error) { err = e }
 		}
-		m.entry, m.lane = d.entry, d.lane
+		m.entry, m.slots = d.entry, d.slots
 		b.members = append(b.members, m)
 	}
 	if answered != nil {

@@ -221,7 +221,7 @@ func (w *Worker) newest(ctx context.Context, d *delivery, from delivered) (mark,
 	if d.tenure != nil { // what its last owner settled, and did not let go of
 		return w.settled.lookup(ctx, d.ID, d.tenure.since, false)
 	}
-	if d.lane == w.held {
+	if d.slots == w.held {
 		return w.settled.lookupHeld(ctx, d.ID, from)
 	}
 	return w.settled.lookup(ctx, d.ID, from.Stored, from.Times > 1)
@@ -246,10 +246,10 @@ func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from d
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", d, err)
 	}
-	if ok && parked.Place != d.lane.place {
+	if ok && parked.Place != d.slots.place {
 		return true, nil
 	}
-	if ok && d.lane.place != "" {
+	if ok && d.slots.place != "" {
 		return false, nil // it waits right here: go on with it
 	}
 	// It waits nowhere: it was never set, or its timer fired and it went on since m was read. Its record tells, which is

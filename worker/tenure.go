@@ -20,6 +20,7 @@ const (
 	lanePause   = 100 * time.Millisecond // after an attempt was handed back, before the next
 	laneCare    = time.Second            // how often it looks after what waits
 	laneWaiting = 250 * time.Millisecond // how often it looks whether the gate has opened
+	laneRest    = 2 * laneCare           // it gives its goroutine up when there is nothing to do for longer
 )
 
 // tenure is this worker's time as the owner of a lane. Everything but the mailbox belongs to the goroutine of serve.
@@ -27,14 +28,14 @@ type tenure struct {
 	lanes *lanes
 	w     *Worker
 	id    string // of the subscription
-	log   zerolog.Logger
 
 	ctx  context.Context //nolint:containedctx // its life: what waits for a turn ends with it
 	end  context.CancelFunc
 	mail mailbox
 
 	lease    stream.LaneLease
-	entry    *registry.Entry // as it is now; nil = deleted
+	before   stream.LaneLease // as the last owner left it
+	entry    *registry.Entry  // as it is now; nil = deleted
 	version  registry.LaneVersion
 	versions int // that are left, this one included
 	shape    laneShape
@@ -82,7 +83,7 @@ func shapeOf(e *registry.Entry) (s laneShape) {
 
 func newTenure(ctx context.Context, l *lanes, id string) *tenure {
 	t := &tenure{
-		lanes: l, w: l.w, id: id, log: l.w.log.With().Str(fieldSubscription, id).Logger(),
+		lanes: l, w: l.w, id: id,
 		mail: mailbox{poke: make(chan struct{}, 1)}, blocked: map[string]*laneKey{}, held: map[string]bool{},
 		cancelled: map[string]bool{},
 	}
@@ -90,44 +91,71 @@ func newTenure(ctx context.Context, l *lanes, id string) *tenure {
 	return t
 }
 
-// serve runs the lane until the tenure ends, and returns when nothing of it is under way.
+// serve takes the lane over and runs it. It returns when the tenure has ended, or is parked.
 func (t *tenure) serve() {
-	defer t.close()
+	if t.takeOver() {
+		t.run()
+		return
+	}
+	t.close()
+}
+
+// takeOver reports whether the lane is ours. If it is not yet, another tenure tries again.
+func (t *tenure) takeOver() bool {
 	if err := t.acquire(); err != nil {
 		if t.ctx.Err() == nil && !errors.Is(err, stream.ErrLaneTaken) {
-			t.log.Warn().Err(err).Msg("lane not taken over; trying again")
+			t.log().Warn().Err(err).Msg("lane not taken over; trying again")
 			t.sleep(laneRetry)
 		}
 		t.sleep(laneLook)
-		return
+		return false
 	}
-	defer t.release()
 	err := t.listen()
 	if err == nil {
-		defer t.deafen()
-		err = t.prepare()
-	}
-	if err != nil {
-		if t.ctx.Err() == nil {
-			t.log.Warn().Err(err).Msg("lane not taken over; trying again")
-			t.sleep(laneRetry)
+		if err = t.prepare(); err == nil {
+			t.log().Debug().Str("consumer", t.pull.consumer).Uint64("fence", t.fence).Msg("runs the lane")
+			return true
 		}
-		return
+		t.deafen()
 	}
-	t.log.Debug().Str("consumer", t.pull.consumer).Uint64("fence", t.fence).Msg("runs the lane")
+	if t.ctx.Err() == nil {
+		t.log().Warn().Err(err).Msg("lane not taken over; trying again")
+		t.sleep(laneRetry)
+	}
+	t.release()
+	return false
+}
+
+// run runs the lane until the tenure has ended, or until it is parked because there is nothing to do: then it is called
+// again when there is.
+func (t *tenure) run() {
 	timer := time.NewTimer(laneCare)
 	defer timer.Stop()
-	for t.ctx.Err() == nil {
+	for t.work(); t.ctx.Err() == nil; t.work() {
 		t.pump()
-		timer.Reset(time.Until(t.wake))
+		left := time.Until(t.wake)
+		if t.inflight+t.moving == 0 && left > laneRest && t.mail.park(left, t.resume) {
+			return
+		}
+		timer.Reset(left)
 		select {
 		case <-t.ctx.Done():
 		case <-timer.C:
 		case <-t.mail.poke:
 		}
-		t.work()
 	}
 	t.finish()
+	t.deafen()
+	t.release()
+	t.close()
+}
+
+func (t *tenure) resume() { t.lanes.pool.do(t.run) }
+
+// quit ends the tenure from outside.
+func (t *tenure) quit() {
+	t.end()
+	t.mail.nudge()
 }
 
 // close ends the tenure. Retries that came too late go back to the broker.
@@ -136,6 +164,13 @@ func (t *tenure) close() {
 	for _, do := range t.mail.close() {
 		do()
 	}
+	t.lanes.over(t)
+}
+
+// log is the worker's, for the lane. It is made when something is said: a thousand of them would be half a MiB.
+func (t *tenure) log() *zerolog.Logger {
+	log := t.w.log.With().Str(fieldSubscription, t.id).Logger()
+	return &log
 }
 
 // work does what is in the mailbox.
@@ -251,16 +286,16 @@ func (t *tenure) gathering() bool {
 // limit is how many attempts may be under way.
 func (t *tenure) limit() int {
 	if t.entry == nil {
-		return cap(t.w.first.slots)
+		return cap(t.w.first.sends)
 	}
 	return max(1, min(t.w.laneSlots(t.entry), t.w.soon(t.entry)))
 }
 
 // laneSlots is how many deliveries of a lane are in hand at a time: what may be sent, of batches what fills one.
 func (w *Worker) laneSlots(e *registry.Entry) int {
-	n := min(e.Subscription.Config.Concurrency, cap(w.first.slots))
+	n := min(e.Subscription.Config.Concurrency, cap(w.first.sends))
 	if batches(e) {
-		n = min(n*bounds(e).MaxEvents, max(bounds(e).MaxEvents, 2*cap(w.first.slots)))
+		n = min(n*bounds(e).MaxEvents, max(bounds(e).MaxEvents, 2*cap(w.first.sends)))
 	}
 	return n
 }
@@ -287,7 +322,7 @@ func (t *tenure) ended(k *laneKey, it *laneItem, done laneResult) {
 		t.pausing = now.Add(lanePause)
 		t.back(k, it)
 	case done.err != nil:
-		t.log.Error().Err(done.err).Str(fieldDelivery, it.id).Msg("delivery of a lane not settled; trying again")
+		t.log().Error().Err(done.err).Str(fieldDelivery, it.id).Msg("delivery of a lane not settled; trying again")
 		t.pausing = now.Add(laneRetry)
 		t.back(k, it)
 	default:
@@ -326,10 +361,7 @@ func (t *tenure) come(m *nats.Msg) {
 	t.pull.mu.Lock()
 	t.pull.come = append(t.pull.come, m)
 	t.pull.mu.Unlock()
-	select {
-	case t.mail.poke <- struct{}{}:
-	default:
-	}
+	t.mail.nudge()
 }
 
 var errNotAlone = fmt.Errorf("%w: its last owner is alive", stream.ErrLaneTaken)
@@ -346,6 +378,7 @@ func (t *tenure) acquire() error {
 	if lease.Owner != "" && lease.Owner != t.w.fleet.id { // it was killed, and maybe the broker with it
 		t.pull.unsure = laneWindow
 	}
+	t.before = lease
 	lease.Owner = t.w.fleet.id
 	if err := t.lanes.store.Write(t.ctx, t.id, &lease); err != nil {
 		return err
@@ -366,7 +399,7 @@ func (t *tenure) release() {
 		err = t.lanes.store.Write(ctx, t.id, &t.lease)
 	}
 	if err != nil && !errors.Is(err, stream.ErrLaneTaken) {
-		t.log.Warn().Err(err).Msg("lease of a lane not given up; it ends with this worker")
+		t.log().Warn().Err(err).Msg("lease of a lane not given up; it ends with this worker")
 	}
 }
 

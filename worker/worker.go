@@ -40,7 +40,7 @@ const consumerTimeout = 5 * time.Second
 // housekeeping is how often the worker looks after what it keeps in memory.
 const housekeeping = 15 * time.Second
 
-// Bounds of Config.Concurrency: a slot for each lane, and as many sends as a host has ports.
+// Bounds of Config.Concurrency: a slot for each way that deliveries come by, and as many sends as a host has ports.
 const (
 	minConcurrency = 4
 	maxConcurrency = 1 << 16
@@ -86,12 +86,17 @@ type Deps struct {
 	Log      zerolog.Logger
 
 	Tight func() bool // whether EVENTS needs room, so that no lane may keep its backlog there; nil = it never does
+
+	// Reserve is what ends after the worker and takes long, which the grace of attempts is shortened by, by half at most. nil =
+	// nothing does.
+	Reserve func() time.Duration
 }
 
 // Worker delivers. Several of them, in as many processes, share the work.
 type Worker struct {
 	cfg      Config
 	tight    func() bool
+	reserve  func() time.Duration
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	log      zerolog.Logger
@@ -106,7 +111,7 @@ type Worker struct {
 	sourceTicks *stream.SourceTicks
 	progress    *stream.Progresses
 
-	first, due, held *lane
+	first, due, held *slots
 	fleet            *fleet
 	gates            *gates // of the subscriptions' sinks
 	targets          *gates // of the sinks that events have for themselves, by subscription and origin
@@ -149,16 +154,19 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		records: deps.Records, waits: deps.Waits, waitlist: deps.Waitlist, tokens: deps.Tokens,
 		sourceTicks: deps.Ticks, progress: deps.Progress,
 		// Half for first attempts, a quarter each for retries and for what was held: together what the setting allows.
-		first: newLane("first", stream.Events, "", cfg.Concurrency/2),
-		due:   newLane("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
-		held:  newLane("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
+		first: newSlots("first", stream.Events, "", cfg.Concurrency/2),
+		due:   newSlots("due", stream.Retries, stream.PlaceDue, cfg.Concurrency/4),
+		held:  newSlots("held", stream.HeldName, stream.PlaceHeld, cfg.Concurrency/4),
 		fleet: newFleet(deps.Conn, deps.JS, log, id), gates: newGates(), targets: newGates(), rooms: newGates(),
 		pacers: newPacers(stream.NewPaces(deps.Conn, deps.Records)), plans: newPlans(), keeper: newKeeper(deps.Conn),
 		settled: newSettled(deps.History), cancels: newCancels(deps.JS, log), backlogs: &backlogs{last: map[string]time.Time{}},
-		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}), tight: deps.Tight,
+		handed: &handedBack{times: map[uint64]int{}}, loaded: make(chan struct{}), tight: deps.Tight, reserve: deps.Reserve,
 	}
 	if w.tight == nil {
 		w.tight = func() bool { return false }
+	}
+	if w.reserve == nil {
+		w.reserve = func() time.Duration { return 0 }
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
@@ -241,7 +249,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // cutAfterGrace ends the attempts in flight when the grace after the end is over.
 func (w *Worker) cutAfterGrace(ctx, sends context.Context, cut context.CancelFunc) error {
 	<-ctx.Done()
-	timer := time.AfterFunc(w.cfg.Grace, cut)
+	timer := time.AfterFunc(max(w.cfg.Grace/2, w.cfg.Grace-w.reserve()), cut)
 	context.AfterFunc(sends, func() { timer.Stop() })
 	return nil
 }
@@ -337,7 +345,7 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 }
 
 // pull runs a puller until ctx ends, and makes a consumer that was deleted again.
-func (w *Worker) pull(ctx context.Context, l *lane, consumer string, handle func(*nats.Msg)) error {
+func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg)) error {
 	for ctx.Err() == nil {
 		p := w.newPuller(l.stream, consumer, cap(l.hands))
 		p.handle = func(m *nats.Msg) {

@@ -37,6 +37,7 @@ type bundle struct {
 	history  *stream.History
 	waitlist *stream.Waitlist
 	dead     *stream.DeadList
+	tight    atomic.Bool // the store of events needs room
 }
 
 // background runs component until the test ends, before what was started earlier ends.
@@ -118,6 +119,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Ticks: ticks, Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+		Tight: b.tight.Load,
 	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
 	return background(b.tb, "worker", w.Run)
 }

@@ -60,8 +60,12 @@ type benchScenario struct {
 	run        func(b *bench, ctx context.Context) error
 }
 
-// scenarioTimeout ends a scenario whose fleet has stopped: the longest takes some 90 s.
-const scenarioTimeout = 5 * time.Minute
+// A scenario whose fleet has stopped is ended: the longest takes some 90 s, and a millisecond more for each event of a
+// backlog that is larger than usual.
+const (
+	scenarioTimeout = 5 * time.Minute
+	backlogTimeout  = time.Millisecond
+)
 
 // benchScenarios are all of them, in the order in which they run.
 func benchScenarios() []benchScenario {
@@ -115,7 +119,7 @@ answer counts as 0, and the time from the start of the request is given beside i
 	fs.StringVarP(&b.remote.output, "output", "o", "table", "table for people, json for programs")
 	fs.StringSliceVar(&b.scenarios, "scenario", nil, "only these, by name (default all)")
 	fs.DurationVar(&duration, "duration", 0, "how long each load at full rate lasts")
-	fs.IntVar(&events, "events", 0, "at most so many events in a load at full rate, a backlog or a storm")
+	fs.IntVar(&events, "events", 0, "so many events in a backlog, and at most so many in a load at full rate or a storm")
 	fs.BoolVar(&b.quick, "quick", false, "all of it in a minute: for a first look, not for comparing")
 	fs.StringVar(&b.dir, "dir", os.TempDir(), "where the stores of its own fleets lie for the time: on the disk that is to be measured")
 	fs.StringVar(&b.profiles, "profile-dir", "", "write CPU and allocation profiles of the fleet under full rate into this directory")
@@ -142,7 +146,7 @@ func (b *bench) configure(cmd *cobra.Command, duration time.Duration, events int
 		b.scale.full = duration
 	}
 	if events > 0 {
-		b.scale.events, b.scale.backlog, b.scale.timers = events, min(events, b.scale.backlog), min(events, b.scale.timers)
+		b.scale.events, b.scale.backlog, b.scale.timers = events, events, min(events, b.scale.timers)
 	}
 	if b.remote.url == "" {
 		return nil
@@ -197,7 +201,8 @@ func (b *bench) one(ctx context.Context, s benchScenario) error {
 		b.report.note("left out: it needs a fleet of its own")
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, scenarioTimeout, fmt.Errorf("not through after %s", scenarioTimeout))
+	patience := scenarioTimeout + time.Duration(b.scale.backlog)*backlogTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not through after %s", patience))
 	defer cancel()
 	return s.run(b, ctx)
 }

@@ -71,6 +71,7 @@ type fleet struct {
 func (f *fleet) start(ctx context.Context) error {
 	f.metrics = prometheus.NewRegistry()
 	f.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	f.base.run("thrift", thrift)
 	for _, step := range []func(context.Context) error{
 		f.startProfiling, f.startBroker, f.connect, f.startSupport, f.startWorker, f.startIngest, f.startScheduler, f.startAPI, f.startDemo, f.awaitWorker,
 	} {
@@ -303,13 +304,28 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
 		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
-		Tight: func() bool { return f.storage.Ratio() >= stream.StorageTight },
+		Tight:   func() bool { return f.storage.Ratio() >= stream.StorageTight },
+		Reserve: f.brokerEnd,
 	}, cfg)
 	if err != nil {
 		return err
 	}
 	f.roles.run("worker", f.worker.Run)
 	return nil
+}
+
+// laneEnd is how long the broker takes to end for each lane. All of an end takes 30 s at most.
+const laneEnd = 10 * time.Millisecond
+
+// brokerEnd is how long the embedded broker will take to end.
+func (f *fleet) brokerEnd() (d time.Duration) {
+	if !f.cfg.Embedded() {
+		return 0
+	}
+	for range f.registry.Lanes() {
+		d += laneEnd
+	}
+	return d
 }
 
 // awaitWorker returns when the worker delivers: only then is the process ready.

@@ -257,3 +257,18 @@ func (h *History) Unreached(ctx context.Context, subscription string, sequence u
 	}
 	return is, nil
 }
+
+// Taken reports whether a worker may have an event in hand, or come to have it: not all of its deliveries for the subscription
+// have ended, or wait elsewhere. What a worker stores for a delivery is there before it lets go of its event.
+func (h *History) Taken(ctx context.Context, subscription string, sequence uint64) (bool, error) {
+	state, err := h.state(ctx, Events)
+	if err != nil {
+		return false, fmt.Errorf("look who has event %d: %w", sequence, err)
+	}
+	p, err := h.positions(ctx, subscription, state.Last)
+	if err != nil {
+		return false, fmt.Errorf("look who has event %d: %w", sequence, err)
+	}
+	pending, _ := p.of(subscription, sequence)
+	return pending, nil
+}

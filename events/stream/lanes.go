@@ -19,7 +19,9 @@ type LaneLease struct {
 	Until uint64    `json:"until,omitempty"` // the EVENTS sequence up to which that takes events
 	Done  bool      `json:"done,omitempty"`  // that is through
 	Fence uint64    `json:"fence,omitempty"` // events up to it were taken by an owner before this one
+	Since time.Time `json:"since,omitzero"`  // what such an owner settled of them, it recorded then at the earliest
 
+	Written  time.Time `json:"-"` // when it was; zero = never
 	revision uint64
 }
 
@@ -68,7 +70,7 @@ func (l *Lanes) Lease(ctx context.Context, subscription string) (LaneLease, erro
 	if err := json.Unmarshal(entry.Value(), &lease); err != nil {
 		return LaneLease{}, fmt.Errorf("decode lease of lane %s: %w", subscription, err)
 	}
-	lease.revision = entry.Revision()
+	lease.revision, lease.Written = entry.Revision(), entry.Created()
 	return lease, nil
 }
 

@@ -44,6 +44,9 @@ const (
 // KeyScheduler is the key in BucketFleet whose writer is the scheduler of the fleet.
 const KeyScheduler = "scheduler"
 
+// KeyAlive begins the keys in BucketFleet that tell, of each worker, when it was last alive: for days after it was.
+const KeyAlive = "alive."
+
 // KeyStatuses is the key in BucketFleet that says how far the index of statuses has come.
 const KeyStatuses = "statuses"
 

@@ -43,9 +43,9 @@ func (f *flow) list(query string) (all []fleettest.Delivery) {
 	}
 }
 
-func (f *flow) awaitWaiting(n int) {
+func (f *flow) awaitWaiting(n int) *fleettest.Subscription {
 	f.t.Helper()
-	f.client.AwaitSubscription(f.t, f.name, fmt.Sprint(n, " wait"), func(s *fleettest.Subscription) bool { return s.Status.Waiting == n })
+	return f.client.AwaitSubscription(f.t, f.name, fmt.Sprint(n, " wait"), func(s *fleettest.Subscription) bool { return s.Status.Waiting == n })
 }
 
 // testLaneView: what waits for a paused ordered subscription is counted exactly, listed and found, most of it in the event
@@ -83,7 +83,7 @@ func testLaneView(t *testing.T, s *fleettest.Server) {
 	}
 	f.client.Do(t, http.MethodPost, "/v1/deliveries/"+pending[0].ID+"/retry", nil).Refused(t, http.StatusConflict, "held")
 	f.do(http.StatusAccepted, http.MethodPost, "/v1/deliveries/"+pending[0].ID+"/cancel")
-	f.do(http.StatusOK, http.MethodPost, "/v1/deliveries/"+held[0].ID+"/cancel")
+	f.cancel(&held[0])
 	if d := f.await(last, "cancelled"); d.Reason != "cancelled" || d.EndedAt.IsZero() {
 		t.Errorf("cancelled %+v", d)
 	}

@@ -109,7 +109,7 @@ func testDedupe(t *testing.T, s *fleettest.Server) {
 func testCancelledIsNoDuplicate(t *testing.T, s *fleettest.Server) {
 	f := newFlow(t, s, lifecycle+`,"retry":{"policy":"fixed","initial":"1h"}`, fails, sinktest.Answer{})
 	d := f.await(f.tell("order-1", "Booked", ""), "retrying")
-	f.client.Must(t, http.StatusOK, http.MethodPost, "/v1/deliveries/"+d.ID+"/cancel", nil, nil)
+	f.cancel(d)
 	f.await(f.tell("order-1", "Booked", ""), "delivered")
 	f.skipped(f.tell("order-1", "Booked", ""), "duplicate_status")
 

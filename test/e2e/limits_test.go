@@ -197,8 +197,8 @@ func testBreaker(t *testing.T, s *fleettest.Server) {
 		return counts["delivered"]+failed == len(rs), counts
 	})
 	t.Logf("the breaker let %d requests through before it opened or as probes", failed)
-	sub = f.client.Subscription(t, f.name)
-	if sub.Status.ConsecutiveFailures != 0 || sub.Status.Waiting != failed || sub.Status.State != "active" {
+	sub = f.awaitWaiting(failed)
+	if sub.Status.ConsecutiveFailures != 0 || sub.Status.State != "active" {
 		t.Errorf("status %+v, %d wait for their retries", sub.Status, failed)
 	}
 	f.once(len(rs))

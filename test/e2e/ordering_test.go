@@ -146,7 +146,7 @@ func testDeadFreesKey(t *testing.T, s *fleettest.Server) {
 	accepted := f.keyed(4, "a")
 	f.await(accepted[0], "dead")
 	d := f.await(accepted[1], "retrying")
-	f.client.Must(t, http.StatusOK, http.MethodPost, "/v1/deliveries/"+d.ID+"/cancel", nil, nil)
+	f.cancel(d)
 	f.awaitAll(accepted[2:], "delivered")
 	f.inOrder(accepted)
 }

@@ -65,7 +65,7 @@ func testOverrideHold(t *testing.T, s *fleettest.Server) {
 	}
 	f.await(f.client.Publish(t, eventTo("3", f.name, other.URL(f.path))), "delivered")
 	f.await(f.client.Publish(t, eventTo("4", f.name, "")), "delivered")
-	if sub := f.client.Subscription(t, f.name); sub.Status.State != "active" || sub.Status.Waiting != 2 {
+	if sub := f.awaitWaiting(2); sub.Status.State != "active" {
 		t.Errorf("%+v", sub.Status)
 	}
 	f.await(first, "delivered")

@@ -30,9 +30,7 @@ func testPause(t *testing.T, s *fleettest.Server) {
 	f.await(retried, "held")
 	held := append(f.publishMany(20), retried)
 	f.awaitAll(held, "held")
-	if sub := f.client.Subscription(t, f.name); sub.Status.Waiting != len(held) {
-		t.Errorf("%d wait, want %d", sub.Status.Waiting, len(held))
-	}
+	f.awaitWaiting(len(held))
 	if n := len(f.sink.Got(f.path)); n != 1 {
 		t.Errorf("%d requests although it is paused", n-1)
 	}

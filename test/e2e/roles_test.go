@@ -218,7 +218,7 @@ func concurrency(t *testing.T, f *split) {
 	}
 }
 
-// killedWorker: what a killed worker had in flight is sent again within 12 s, and it is not counted as alive.
+// killedWorker: what a killed worker had in flight is sent again within 10 s, and it is not counted as alive.
 func killedWorker(t *testing.T, f *split, js jetstream.JetStream) {
 	const n = 40
 	c, sink, name := f.api.Client(), sinktest.New(t), unique("killed")
@@ -240,7 +240,7 @@ func killedWorker(t *testing.T, f *split, js jetstream.JetStream) {
 	ids := map[string]bool{}
 	for _, r := range again {
 		ids[r.ID()] = true
-		if took := r.At.Sub(killed); took > 12*time.Second {
+		if took := r.At.Sub(killed); took > 10*time.Second {
 			t.Errorf("%s came again after %v", r.ID(), took)
 		}
 	}

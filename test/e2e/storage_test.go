@@ -72,6 +72,12 @@ func TestSmallStore(t *testing.T) {
 	f.client.Subscribe(t, paused, fmt.Sprintf(`{"paused":true,"types":["held"],"sink":%q}`, f.sink.URL("/"+paused)))
 	lane := unique("lane")
 	f.client.Subscribe(t, lane, fmt.Sprintf(`{"paused":true,"types":["held"],"sink":%q,"config":{"ordering":{"key":"type"}}}`, f.sink.URL("/"+lane)))
+	ticked := unique("ticked")
+	tickedEvery := func(every string) {
+		f.client.Subscribe(t, ticked, fmt.Sprintf(`{"types":["held"],"sink":%q,"config":{"ordering":{"key":"type"},"schedule":{"every":%q}}}`,
+			f.sink.URL("/"+ticked), every))
+	}
+	tickedEvery("30d")
 	var held []fleettest.Receipt
 	for range 10 {
 		held = append(held, f.client.Publish(t, event(unique("event"), "held", `"`+paused+`"`)))
@@ -127,9 +133,12 @@ func TestSmallStore(t *testing.T) {
 		}
 	}
 	f.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+lane+"/resume")
-	for i, r := range f.sink.WaitAnswered("/"+lane, len(held)) {
-		if eventID(r.Body) != held[i].ID {
-			t.Errorf("the lane's delivery %d is of %s, want %s", i, eventID(r.Body), held[i].ID)
+	tickedEvery("1s")
+	for _, name := range []string{lane, ticked} {
+		for i, r := range f.sink.WaitAnswered("/"+name, len(held)) {
+			if eventID(r.Body) != held[i].ID {
+				t.Errorf("delivery %d of %s is of %s, want %s", i, name, eventID(r.Body), held[i].ID)
+			}
 		}
 	}
 	s.MustStop(t)

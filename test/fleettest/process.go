@@ -18,6 +18,9 @@ import (
 // Patience is how long a test waits for what must come: generous, for a loaded machine under -race.
 const Patience = 60 * time.Second
 
+// drainTime is what SIGTERM may take (API.md 6).
+const drainTime = 30 * time.Second
+
 // Process is one run of the binary.
 type Process struct {
 	cmd   *exec.Cmd
@@ -175,12 +178,17 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Exit waits for its end and gives its exit code; -1 when a signal ended it.
 func (p *Process) Exit(t testing.TB) int {
 	t.Helper()
+	return p.exitWithin(t, Patience)
+}
+
+func (p *Process) exitWithin(t testing.TB, limit time.Duration) int {
+	t.Helper()
 	p.drain()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(Patience):
-		t.Fatalf("it has not ended within %v; its log:\n%s", Patience, tail(p.Log(), 60))
+	case <-time.After(limit):
+		t.Fatalf("it has not ended within %v; its log:\n%s", limit, tail(p.Log(), 60))
 		return 0
 	}
 }
@@ -189,7 +197,7 @@ func (p *Process) Exit(t testing.TB) int {
 func (p *Process) Stop(t testing.TB) int {
 	t.Helper()
 	p.Signal(syscall.SIGTERM)
-	return p.Exit(t)
+	return p.exitWithin(t, drainTime)
 }
 
 // tail is the end of a log.
