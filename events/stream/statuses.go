@@ -74,7 +74,7 @@ func NewStatuses(js jetstream.JetStream) *Statuses { return &Statuses{newReader(
 
 // Mark returns which event is stored at a subject of the stream of statuses; ok is false when there is none.
 func (s *Statuses) Mark(ctx context.Context, subject string) (m Mark, ok bool, err error) {
-	stored, err := s.leader(ctx, StatusesName, getRequest{Last: subject})
+	stored, err := s.newest(ctx, StatusesName, subject)
 	if err != nil || stored == nil {
 		return m, false, err
 	}
@@ -148,7 +148,7 @@ func (s *Statuses) stored(ctx context.Context, tenant, subject, typ string) ([]*
 
 // lastOf returns the last message of subjects, as a list; none when there is none.
 func (s *Statuses) lastOf(ctx context.Context, subjects string) ([]*stored, error) {
-	m, err := s.leader(ctx, StatusesName, getRequest{Last: subjects})
+	m, err := s.newest(ctx, StatusesName, subjects)
 	if err != nil || m == nil {
 		return nil, err
 	}
