@@ -20,7 +20,7 @@ const (
 	// fewMissing events are read at once for who waits, which takes less than waiting for the tap.
 	fewMissing = 64
 	// askerGrace is how long the tap has to bring more than that: what this process is storing at this moment, at full rate.
-	askerGrace = 10 * time.Millisecond
+	askerGrace = 25 * time.Millisecond
 )
 
 // answer answers those who wait until all events so far are in the index, many at a time.

@@ -21,7 +21,7 @@ const (
 type intake struct {
 	*unstored
 	mu    sync.Mutex // of ahead
-	ahead []stretch     // what it has behind the first gap, in order, none next to another
+	ahead []stretch  // what it has behind the first gap, in order, none next to another
 	done  position   // it has all events up to here
 }
 
@@ -70,9 +70,9 @@ func (in *intake) put(ctx context.Context, e *stream.StoredEvent) bool {
 		return true
 	}
 	if s := statusOf(e); s != nil {
-		for !in.unstored.put(s.Event, s.Mark) {
+		for room := in.roomier(); !in.unstored.put(s.Event, s.Mark); room = in.roomier() {
 			select {
-			case <-in.room:
+			case <-room:
 			case <-ctx.Done():
 				return false
 			}

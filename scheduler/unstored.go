@@ -31,7 +31,7 @@ type unstored struct {
 	number   uint64
 	most     int           // bytes
 	much     chan struct{} // there is much
-	room     chan struct{} // there may be room again
+	room     chan struct{} // closed when there may be room again
 }
 
 type subjectName struct{ tenant, subject string }
@@ -50,7 +50,7 @@ type pending struct {
 }
 
 func newUnstored() *unstored {
-	return &unstored{subjects: map[subjectName]*pending{}, most: maxUnstored, much: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &unstored{subjects: map[subjectName]*pending{}, most: maxUnstored, much: make(chan struct{}, 1), room: make(chan struct{})}
 }
 
 // put takes a status in, unless there is a newer one. It returns false when there is no room for it.
@@ -212,6 +212,19 @@ func (p *pending) is(name stream.StatusName) bool {
 	return p.tenant == name.Tenant && p.subject == name.Subject && (name.Type == "" || p.typ == name.Type)
 }
 
+// makeRoom wakes all who wait for room.
+func (u *unstored) makeRoom() {
+	close(u.room)
+	u.room = make(chan struct{})
+}
+
+// roomier is closed when there is more room than now.
+func (u *unstored) roomier() <-chan struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.room
+}
+
 // stored says that all that was taken is stored.
 func (u *unstored) stored() {
 	u.mu.Lock()
@@ -220,7 +233,7 @@ func (u *unstored) stored() {
 		u.bytes -= p.size
 	}
 	u.writing = nil
-	signal(u.room)
+	u.makeRoom()
 }
 
 // back says that what was taken may not be stored. It returns to its place; where a newer one has come meanwhile, that one
@@ -246,7 +259,7 @@ func (u *unstored) back() {
 		u.bytes -= p.size
 	}
 	u.writing = nil
-	signal(u.room)
+	u.makeRoom()
 }
 
 // name is where it is stored.

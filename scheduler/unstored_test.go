@@ -125,9 +125,10 @@ func TestUnstoredIsBounded(t *testing.T) {
 	if u.put(event(t, "new", "t", more), mark(1, n)) {
 		t.Error("room while the first is being written")
 	}
+	room := u.roomier()
 	u.stored()
 	select {
-	case <-u.room:
+	case <-room:
 	default:
 		t.Error("nobody is told of the room")
 	}
