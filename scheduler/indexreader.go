@@ -58,7 +58,7 @@ func (x *indexer) follow(ctx context.Context, hold time.Duration) {
 		}
 		if ctx.Err() == nil {
 			x.Log.Warn().Err(err).Msg("events not read for the index of statuses; trying again")
-			pause(ctx, indexAgain)
+			pause(ctx)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func (x *indexer) rely(ctx context.Context) {
 			before = end
 		case ctx.Err() == nil:
 			x.Log.Warn().Err(err).Msg("events not read for the index of statuses; trying again")
-			pause(ctx, indexAgain)
+			pause(ctx)
 		}
 		if !few {
 			return

@@ -75,7 +75,7 @@ func (x *indexer) relieve(ctx context.Context) {
 	for ctx.Err() == nil && x.intake.over() {
 		if _, err := x.storeNext(ctx, math.MaxUint64); err != nil && ctx.Err() == nil {
 			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
-			pause(ctx, indexAgain)
+			pause(ctx)
 		}
 	}
 }

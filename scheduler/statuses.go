@@ -46,15 +46,16 @@ func (s *Scheduler) runIndex(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.index.run(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Warn().Err(err).Msg("index of statuses interrupted; beginning anew")
-			pause(ctx, indexAgain)
+			pause(ctx)
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// pause waits before a step that failed is tried again.
+func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+	case <-time.After(indexAgain):
 	}
 }
 
