@@ -15,7 +15,7 @@ import (
 const (
 	// storeAtOnce is how many statuses are stored side by side: who asks for one waits for no more than these, a millisecond.
 	storeAtOnce = 32
-	// lastSave bounds storing what is left and the last word on it, well within the time in which a lost lease expires.
+	// lastSave bounds storing what is left and the last word on it; else some seconds are read again.
 	lastSave = 2 * time.Second
 )
 
@@ -30,6 +30,9 @@ func (x *indexer) write(ctx context.Context) error {
 			continue
 		case <-tick.C:
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errLost) {
+				return nil // the next one may have stored newer ones, and reads again what waits here
+			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 			defer cancel()
 			return x.settle(ctx, 0)

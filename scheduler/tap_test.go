@@ -1,9 +1,11 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,6 +208,24 @@ func TestKillBeforeStatusesAreStored(t *testing.T) {
 	for i := range many {
 		f.says(fmt.Sprint("s", i), "t", "10")
 	}
+}
+
+// TestLostLeaseStoresNothing: where another may act already, an old status must not come over its newer one.
+func TestLostLeaseStoresNothing(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	ctx, lose := context.WithCancelCause(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { f.runIndex(ctx) })
+	f.relying()
+	f.ingest(event(t, "s", "t", fmt.Sprintf(status, 1, "Waits")))
+	lose(errLost)
+	running.Wait()
+	if n := f.written(); n != 0 {
+		t.Errorf("%d statuses were stored", n)
+	}
+	f.indexing()
+	f.says("s", "", "Waits")
 }
 
 // TestTakeOverOfStatuses: the next scheduler, in a process that stores nothing itself, has all that the last one had.
