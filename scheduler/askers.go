@@ -17,6 +17,8 @@ const (
 	indexLook = 100 * time.Millisecond
 	// maxAskers is how many may wait for the index; more are not answered.
 	maxAskers = 4096
+	// lastWord bounds telling the broker that no more questions are taken.
+	lastWord = time.Second
 	// fewMissing events are read at once for who waits, which takes less than waiting for the tap.
 	fewMissing = 64
 	// askerGrace is how long the tap has to bring more than that: what this process is storing at this moment, at full rate.
@@ -47,6 +49,21 @@ func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
 		}
 		for _, m := range waiting {
 			_ = m.Respond(answer) // who is gone needs none
+		}
+	}
+}
+
+// refuse takes no more questions, and answers those that came before that was known, so that who asked tries again, at the next
+// one who keeps the index.
+func (x *indexer) refuse(sub *nats.Subscription, askers <-chan *nats.Msg) {
+	_ = sub.Drain() // the connection may be closed already, or the broker away: then they are not answered
+	_ = x.Index.Conn().FlushTimeout(lastWord)
+	for {
+		select {
+		case m := <-askers:
+			_ = m.Respond(stream.StillBehind)
+		default:
+			return
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (x *indexer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("answer who waits for the index: %w", err)
 	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
+	defer x.refuse(sub, askers)
 	if x.Tap != nil {
 		x.Tap.to.Store(x.intake)
 		defer x.Tap.to.Store(nil)
