@@ -77,9 +77,10 @@ func (a *API) getStatus(c *call, subject string) error {
 	tenant = cmp.Or(tenant, events.DefaultTenant)
 	ctx := c.r.Context()
 	patience, cancel := context.WithTimeout(ctx, statusPatience)
-	behind := a.status.Caught(patience)
+	name := stream.StatusName{Tenant: tenant, Subject: subject, Type: c.query.text("type")}
+	behind := a.status.CaughtFor(patience, name)
 	cancel()
-	s, err := a.status.Newest(ctx, tenant, subject, c.query.text("type"))
+	s, err := a.status.Newest(ctx, name.Tenant, name.Subject, name.Type)
 	switch {
 	case errors.Is(err, stream.ErrManyTypes):
 		return faulty(CodeInvalidParameter, events.Fault{Pointer: "type", Detail: "is required for a subject with statuses of so many types"})

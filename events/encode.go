@@ -90,7 +90,7 @@ func appendEscaped[S string | []byte](dst []byte, s S) []byte {
 // ParseNATS makes the same event of them. The map is the caller's; the payload must not be changed.
 func (e *Event) Message() (h map[string][]string, payload []byte) {
 	if e.text != nil {
-		return map[string][]string{"Content-Type": {structuredType}}, e.text
+		return StructuredHeader(), e.text
 	}
 	if e.size()-len(e.data) > maxHeaderBytes {
 		return e.longMessage()
@@ -102,6 +102,12 @@ func (e *Event) Message() (h map[string][]string, payload []byte) {
 		h[headerPrefix+a.Name] = values[i : i+1 : i+1]
 	}
 	return h, e.data
+}
+
+// StructuredHeader is the headers of the Message of every event in structured mode, whose payload is its text. The map is the
+// caller's.
+func StructuredHeader() map[string][]string {
+	return map[string][]string{"Content-Type": {structuredType}}
 }
 
 // maxHeaderBytes is how many bytes of headers a stored event has at most. JetStream takes 65,535 bytes of them, of which

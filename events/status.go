@@ -12,21 +12,30 @@ func (e *Event) Status() (status string, ok bool) {
 	if e.subject == "" {
 		return "", false
 	}
-	data, ok := e.JSON()
-	if !ok {
+	if e.kind != DataJSON || !bytes.Contains(e.data, statusName) && !bytes.Contains(e.data, anyEscape) {
 		return "", false
 	}
-	member, ok := data.Member("status")
-	if !ok {
+	data := rawJSON(trimSpace(e.data))
+	if data.kind() != jsonObject {
 		return "", false
 	}
-	switch member.Kind() {
-	case ValueString, ValueNumber, ValueBool:
-		status = member.Text()
-		return status, status != ""
+	var member rawJSON
+	for name, value := range data.members() { // no tree of it: this is asked of every event, for nothing else of its data
+		if string(name) == "status" {
+			member = value
+		}
+	}
+	if member == nil {
+		return "", false
+	}
+	switch member.kind() {
+	case jsonString:
+		status = member.text()
+	case jsonNumber, jsonBool:
+		status = string(member)
 	default:
-		return "", false
 	}
+	return status, status != ""
 }
 
 var (

@@ -44,6 +44,9 @@ type IngestDeps struct {
 	Writer  *stream.Writer
 	Batches *stream.Batches
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
+	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
+	// them is answered. It must not wait. nil = nobody is told.
+	Stored  func(first uint64, evts []*events.Event)
 	Metrics prometheus.Registerer
 }
 
@@ -53,19 +56,23 @@ type Ingest struct {
 	writer   *stream.Writer
 	batches  *stream.Batches
 	admit    func(bytes int) error
+	stored   func(first uint64, evts []*events.Event)
 	accepted prometheus.Counter
 }
 
 // NewIngest makes an ingest. It starts nothing.
 func NewIngest(deps IngestDeps) *Ingest {
 	i := &Ingest{
-		js: deps.JS, writer: deps.Writer, batches: deps.Batches, admit: deps.Admit,
+		js: deps.JS, writer: deps.Writer, batches: deps.Batches, admit: deps.Admit, stored: deps.Stored,
 		accepted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hookfleet_events_accepted_total", Help: "Events that are durable and were answered; duplicates not counted.",
 		}),
 	}
 	if i.admit == nil {
 		i.admit = func(int) error { return nil }
+	}
+	if i.stored == nil {
+		i.stored = func(uint64, []*events.Event) {}
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -137,6 +144,7 @@ func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack) (
 	r := Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: ack.Sequence, Duplicate: ack.Duplicate}
 	if !ack.Duplicate {
 		i.accepted.Inc()
+		i.stored(ack.Sequence, []*events.Event{e})
 		return r, nil
 	}
 	same, err := isStored(ctx, i.js, e, ack.Sequence)
@@ -187,6 +195,7 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*
 				receipts[at] = Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: first + uint64(n)}
 			}
 			i.accepted.Add(float64(len(fresh)))
+			i.tell(first, evts, fresh)
 			for at, twin := range twins {
 				receipts[at] = receipts[twin]
 				receipts[at].Duplicate = true
@@ -200,6 +209,17 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*
 		}
 	}
 	return nil, fmt.Errorf("%w: somebody else is storing the same events", ErrUnavailable)
+}
+
+// tell tells of the fresh ones of evts, which were stored at first and behind it.
+func (i *Ingest) tell(first uint64, evts []*events.Event, fresh []int) {
+	if len(fresh) == len(evts) { // nearly always
+		i.stored(first, evts)
+		return
+	}
+	for n, at := range fresh {
+		i.stored(first+uint64(n), evts[at:at+1])
+	}
 }
 
 func (i *Ingest) storeFresh(msgs []*nats.Msg, fresh []int) (first uint64, err error) {

@@ -170,3 +170,30 @@ func TestResponder(t *testing.T) {
 		}
 	}
 }
+
+// TestStoredTellsOfEachOnce: of every event that was stored, by whatever way it came, and of no duplicate.
+func TestStoredTellsOfEachOnce(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, ids := range [][]string{{"1"}, {"1"}, {"2", "3", "2"}, {"3", "4"}, {"5", "6"}} {
+		var evts []*events.Event
+		for _, id := range ids {
+			evts = append(evts, order(t, id, "a"))
+		}
+		if _, err := f.ingest.Accept(t.Context(), evts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	msg := nats.NewMsg("hookfleet.publish.default.order.status")
+	msg.Data = []byte(text("7", "a"))
+	for range 2 {
+		if _, err := f.nc.RequestMsgWithContext(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := []string{"1@1", "2@2", "3@3", "4@4", "5@5", "6@6", "7@7"}; !cmp.Equal(f.told, want) {
+		t.Errorf("told of %v", f.told)
+	}
+}

@@ -2,6 +2,7 @@ package producer_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
 	"github.com/hookfleet/hookfleet/producer"
@@ -22,6 +24,17 @@ type fleet struct {
 	nc     *nats.Conn // a producer's connection
 	js     jetstream.JetStream
 	ingest *producer.Ingest
+
+	mu   sync.Mutex
+	told []string // ids and sequences that Stored was told
+}
+
+func (f *fleet) tell(first uint64, evts []*events.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, e := range evts {
+		f.told = append(f.told, fmt.Sprint(e.ID(), "@", first+uint64(i)))
+	}
 }
 
 // lives runs components in the order of their starts, and ends them in the reverse.
@@ -75,7 +88,7 @@ func startFleet(dir string, fail func(string, error)) (*fleet, func(), error) {
 	writer := stream.NewWriter(own, broker.Sync)
 	l.start("writer", fail, writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: stream.NewBatches(own, broker.Sync), Metrics: prometheus.NewRegistry(),
+		JS: f.js, Writer: writer, Batches: stream.NewBatches(own, broker.Sync), Metrics: prometheus.NewRegistry(), Stored: f.tell,
 	})
 	responder := producer.NewResponder(own, f.ingest, zerolog.Nop())
 	l.start("responder", fail, responder.Run)

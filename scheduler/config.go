@@ -20,7 +20,7 @@ type Config struct {
 	AuditPage  int           // held deliveries that one audit reads at most
 	Expire     time.Duration // how often what is held is looked at for what has expired
 	Index      bool          // whether there is an index of statuses
-	SaveIndex  time.Duration // how often it is saved how far the index of statuses has come
+	SaveIndex  time.Duration // how often statuses are stored, and it is saved how far the index of them has come
 
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
@@ -38,7 +38,7 @@ func DefaultConfig() Config {
 		AuditPage: 20_000,
 		Expire:    time.Second,
 		Index:     true,
-		SaveIndex: 5 * time.Second, // what is read again after a kill
+		SaveIndex: 10 * time.Second, // as much and half of it again is read again after a kill
 		// A take-over takes LeaseExpiry and at most LeaseRenew twice: 10 s.
 		LeaseRenew:  2 * time.Second,
 		LeaseExpiry: 6 * time.Second,

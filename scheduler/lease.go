@@ -33,7 +33,8 @@ func newLease(js jetstream.JetStream, cfg Config, log zerolog.Logger) *lease {
 	return &lease{js: js, cfg: cfg, log: log, id: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])}
 }
 
-// run calls act whenever the lease is ours, with a context that ends when it may not be any more, until ctx ends.
+// run calls act whenever the lease is ours, with a context that ends when it may not be any more, with cause errLost, until
+// ctx ends.
 func (l *lease) run(ctx context.Context, act func(context.Context)) error {
 	for ctx.Err() == nil {
 		kv, revision, ok := l.acquire(ctx)
@@ -41,11 +42,11 @@ func (l *lease) run(ctx context.Context, act func(context.Context)) error {
 			break
 		}
 		l.log.Info().Str("lease", l.id).Msg("scheduler acts")
-		held, lose := context.WithCancel(ctx)
+		held, lose := context.WithCancelCause(ctx)
 		var acting sync.WaitGroup
 		acting.Go(func() { act(held) })
 		revision = l.keep(held, kv, revision)
-		lose()
+		lose(errLost) // or ctx has ended, which then is the cause
 		acting.Wait()
 		l.release(ctx, kv, revision)
 	}
@@ -85,8 +86,12 @@ func (l *lease) acquire(ctx context.Context) (kv jetstream.KeyValue, revision ui
 	}
 }
 
-// errHeld says that another holds the lease.
-var errHeld = errors.New("another holds the lease")
+var (
+	// errHeld says that another holds the lease.
+	errHeld = errors.New("another holds the lease")
+	// errLost is the cause of an end after which another may act already.
+	errLost = errors.New("the lease is lost")
+)
 
 // look returns the lease's revision, 0 = nobody has it, and whether it is we who wrote it.
 func (l *lease) look(ctx context.Context) (kv jetstream.KeyValue, revision uint64, ours bool, err error) {

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"hash/fnv"
+	"math"
 	"sync"
 	"time"
 
@@ -37,15 +38,19 @@ func partOf(subject string) int {
 // than that, and no look-up is needed to tell, which may have to load a block of the store.
 type recent struct {
 	mu           sync.Mutex
-	fresh, aging map[string]stream.Mark // by subject in the stream of statuses
-	newest       newestTimes            // of all statuses there are
-	forgotten    newestTimes            // of those that are in neither map
-	most         int                    // in each map
+	fresh, aging map[string]stream.Mark   // by subject in the stream of statuses
+	newest       newestTimes              // of all statuses there are
+	forgotten    [recentParts]stream.Mark // the newest of those that are in neither map, by part
+	most         int                      // in each map
 }
 
 // newRecent begins with nothing but the newest times.
 func newRecent(newest newestTimes) *recent {
-	return &recent{fresh: map[string]stream.Mark{}, newest: newest, forgotten: newest, most: recentMarks}
+	r := &recent{fresh: map[string]stream.Mark{}, newest: newest, most: recentMarks}
+	for part, at := range newest {
+		r.forgotten[part] = stream.Mark{At: at, Sequence: math.MaxUint64}
+	}
+	return r
 }
 
 // judge reports whether m is newer than the status that is stored at subject; sure is false when that must be looked up.
@@ -59,7 +64,7 @@ func (r *recent) judge(subject string, m stream.Mark) (newer, sure bool) {
 	if ok {
 		return m.After(known), true
 	}
-	return true, m.At.After(r.forgotten[partOf(subject)])
+	return true, m.After(r.forgotten[partOf(subject)])
 }
 
 // note remembers what is stored at subject.
@@ -73,7 +78,9 @@ func (r *recent) note(subject string, m stream.Mark) {
 		return
 	}
 	for subject, m := range r.aging {
-		r.forgotten.note(partOf(subject), m.At)
+		if part := partOf(subject); m.After(r.forgotten[part]) {
+			r.forgotten[part] = m
+		}
 	}
 	r.fresh, r.aging = make(map[string]stream.Mark, r.most), r.fresh
 }

@@ -31,6 +31,7 @@ type Deps struct {
 	Index       jetstream.JetStream // reads all events for the index of statuses, on a connection that nobody else waits for
 	IndexWriter *stream.Writer      // stores the statuses
 	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
+	Tap         *Tap                // of what this process stores; nil = all events are read from the broker
 }
 
 // Scheduler is one process's candidate for the scheduler of the fleet.

@@ -63,6 +63,7 @@ type fleet struct {
 	egress   *egress.Client
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
+	tap      scheduler.Tap    // from there to the index of statuses
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -358,7 +359,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	f.support.run("index writer", writer.Run)
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: js, IndexWriter: writer, Sync: f.syncer(),
+		Index: js, IndexWriter: writer, Sync: f.syncer(), Tap: &f.tap,
 	}, cfg)
 	if err != nil {
 		return err
@@ -404,7 +405,7 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.tap.Offer, Metrics: f.metrics,
 	})
 	return nil
 }

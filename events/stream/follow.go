@@ -25,9 +25,10 @@ const (
 var errFollow = errors.New("the broker has lost our place")
 
 // Follow calls fn for every event from the sequence on, in order, those of the future included, until ctx ends (nil) or
-// something goes wrong. It acknowledges nothing: where it stands is known to its caller alone, who begins anew there. fn
-// runs while what comes next waits, so what it does is all that limits the memory.
-func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(*StoredEvent)) error {
+// something goes wrong, or until fn returns false; it is told how many events are behind the one it gets. Follow acknowledges
+// nothing: where it stands is known to its caller alone, who begins anew there. fn runs while what comes next waits, so what
+// it does is all that limits the memory.
+func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(e *StoredEvent, behind uint64) bool) error {
 	c, err := l.js.CreateConsumer(ctx, Events, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1), AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * followWait,
@@ -47,7 +48,7 @@ func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(*StoredEvent
 	return nil
 }
 
-func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*StoredEvent)) error {
+func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*StoredEvent, uint64) bool) error {
 	messages := make(chan *nats.Msg, followBatch+16) // a pull, and its status messages
 	inbox := l.nc.NewInbox()
 	sub, err := l.nc.ChanSubscribe(inbox, messages)
@@ -93,7 +94,10 @@ func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*Sto
 			return fmt.Errorf("%w: message %d follows %d", errFollow, meta.Sequence.Consumer, last)
 		}
 		last = meta.Sequence.Consumer
-		fn(&StoredEvent{meta.Sequence.Stream, subjectTenant(msg.Subject), meta.Timestamp, msg.Header, msg.Data})
+		e := &StoredEvent{meta.Sequence.Stream, subjectTenant(msg.Subject), meta.Timestamp, msg.Header, msg.Data}
+		if !fn(e, meta.NumPending) {
+			return nil
+		}
 		left--
 	}
 }

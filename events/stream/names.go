@@ -69,7 +69,7 @@ const (
 	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	SubjectStatuses = "hookfleet.statuses." // + <tenant>.<hash of the subject>.<hash of the type>
-	SubjectIndexed  = "hookfleet.indexed"   // asks the scheduler to answer when all events so far are in the index of statuses
+	SubjectIndexed  = "hookfleet.indexed"   // asks the scheduler to answer when all events so far are in the index of statuses: JSON of a StatusName, or nothing for all
 
 	ConsumerDispatch = "dispatch" // on EVENTS: first attempts
 	ConsumerDue      = "due"      // on RETRIES: later attempts

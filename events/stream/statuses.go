@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,15 +45,18 @@ func (s *Status) Subject() string {
 
 // Message is the message that stores the status, in place of an older one.
 func (s *Status) Message() (*nats.Msg, error) {
-	mark, err := json.Marshal(s.Mark)
-	if err != nil {
-		return nil, fmt.Errorf("encode status of event %d: %w", s.Sequence, err)
-	}
 	header, payload := s.Event.Message()
-	h := make(nats.Header, len(header)+1)
-	maps.Copy(h, header)
-	h[HeaderStatus] = []string{string(mark)}
-	return &nats.Msg{Subject: s.Subject(), Header: h, Data: payload}, nil
+	return StatusMessage(s.Subject(), s.Mark, header, payload)
+}
+
+// StatusMessage is Message of an event that is there as its own message; it changes header.
+func StatusMessage(subject string, m Mark, header nats.Header, payload []byte) (*nats.Msg, error) {
+	mark, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode status of event %d: %w", m.Sequence, err)
+	}
+	header[HeaderStatus] = []string{string(mark)}
+	return &nats.Msg{Subject: subject, Header: header, Data: payload}, nil
 }
 
 func parseMark(header nats.Header) (m Mark, err error) {
@@ -72,7 +74,7 @@ func NewStatuses(js jetstream.JetStream) *Statuses { return &Statuses{newReader(
 
 // Mark returns which event is stored at a subject of the stream of statuses; ok is false when there is none.
 func (s *Statuses) Mark(ctx context.Context, subject string) (m Mark, ok bool, err error) {
-	stored, err := s.leader(ctx, StatusesName, getRequest{Last: subject})
+	stored, err := s.newest(ctx, StatusesName, subject)
 	if err != nil || stored == nil {
 		return m, false, err
 	}
@@ -146,7 +148,7 @@ func (s *Statuses) stored(ctx context.Context, tenant, subject, typ string) ([]*
 
 // lastOf returns the last message of subjects, as a list; none when there is none.
 func (s *Statuses) lastOf(ctx context.Context, subjects string) ([]*stored, error) {
-	m, err := s.leader(ctx, StatusesName, getRequest{Last: subjects})
+	m, err := s.newest(ctx, StatusesName, subjects)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -177,11 +179,35 @@ var errBehind = errors.New("it is behind")
 // StillBehind is the answer to one who waited for the index in vain. The answer to all others is empty.
 var StillBehind = []byte("behind")
 
+// StatusName says which statuses: of a tenant's subject, of one type or of any (""). The scheduler is asked by it, in JSON.
+type StatusName struct {
+	Tenant  string `json:"tenant"`
+	Subject string `json:"subject"`
+	Type    string `json:"type,omitempty"`
+}
+
+// maxAskedName bounds what a question says; it is about everything where that is too little. A message has at most 1 MB.
+const maxAskedName = 64 << 10
+
 // Caught returns when every event that was accepted before the call is in the index, or with an error when that takes
 // longer than ctx, also because nobody keeps the index at this moment.
-func (s *Statuses) Caught(ctx context.Context) error {
+func (s *Statuses) Caught(ctx context.Context) error { return s.caught(ctx, nil) }
+
+// CaughtFor is Caught for who wants the statuses of one name alone, which costs less.
+func (s *Statuses) CaughtFor(ctx context.Context, name StatusName) error {
+	if len(name.Subject)+len(name.Type) > maxAskedName {
+		return s.caught(ctx, nil)
+	}
+	question, err := json.Marshal(name)
+	if err != nil {
+		return fmt.Errorf("wait for the index of statuses: %w", err)
+	}
+	return s.caught(ctx, question)
+}
+
+func (s *Statuses) caught(ctx context.Context, question []byte) error {
 	for {
-		answer, err := s.nc.RequestWithContext(ctx, SubjectIndexed, nil)
+		answer, err := s.nc.RequestWithContext(ctx, SubjectIndexed, question)
 		switch {
 		case err == nil && len(answer.Data) == 0:
 			return nil

@@ -1,0 +1,147 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+const (
+	// indexAnswer bounds how long those who wait for the index keep those waiting who come after them.
+	indexAnswer = 3 * time.Second
+	// indexLook is how often it is looked whether what is waited for is still there.
+	indexLook = 100 * time.Millisecond
+	// maxAskers is how many may wait for the index; more are not answered.
+	maxAskers = 4096
+	// lastWord bounds telling the broker that no more questions are taken.
+	lastWord = time.Second
+	// fewMissing events are read at once for who waits, which takes less than waiting for the tap.
+	fewMissing = 64
+	// askerGrace is how long the tap has to bring more than that: what this process is storing at this moment, at full rate.
+	askerGrace = 25 * time.Millisecond
+)
+
+// answer answers those who wait until all events so far are in the index, many at a time.
+func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
+	for {
+		var waiting []*nats.Msg
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-askers:
+			waiting = append(waiting, m)
+		}
+		for more := true; more; {
+			select {
+			case m := <-askers:
+				waiting = append(waiting, m)
+			default:
+				more = false
+			}
+		}
+		var answer []byte
+		if x.catchUp(ctx) != nil || x.storeAsked(ctx, waiting) != nil {
+			answer = stream.StillBehind
+		}
+		for _, m := range waiting {
+			_ = m.Respond(answer) // who is gone needs none
+		}
+	}
+}
+
+// refuse takes no more questions, and answers those that came before that was known, so that who asked tries again, at the next
+// one who keeps the index.
+func (x *indexer) refuse(sub *nats.Subscription, askers <-chan *nats.Msg) {
+	_ = sub.Drain() // the connection may be closed already, or the broker away: then they are not answered
+	_ = x.Index.Conn().FlushTimeout(lastWord)
+	for {
+		select {
+		case m := <-askers:
+			_ = m.Respond(stream.StillBehind)
+		default:
+			return
+		}
+	}
+}
+
+// storeAsked stores what is asked for. Who does not say what, of an earlier release, wants everything.
+func (x *indexer) storeAsked(ctx context.Context, waiting []*nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, indexAnswer)
+	defer cancel()
+	names := make([]stream.StatusName, len(waiting))
+	for i, m := range waiting {
+		if json.Unmarshal(m.Data, &names[i]) != nil || names[i].Subject == "" {
+			return x.storeAll(ctx)
+		}
+	}
+	return x.storeOf(ctx, names)
+}
+
+func (x *indexer) storeAll(ctx context.Context) error {
+	last := x.intake.last()
+	for ctx.Err() == nil {
+		if more, err := x.storeNext(ctx, last); err != nil || !more {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// catchUp returns when all events that are acknowledged by now were taken in.
+func (x *indexer) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, indexAnswer)
+	defer cancel()
+	if ahead, err := x.events.Ahead(ctx, x.intake.done.now()); err != nil || ahead == 0 {
+		return err
+	}
+	_, end, err := x.events.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	there := x.intake.done.await(end - 1)
+	if !x.following.Load() {
+		if err := x.hasten(ctx, there, end-1); err != nil {
+			return err
+		}
+	}
+	look := time.NewTicker(indexLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-there:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-look.C: // the last ones may have been removed, so that they never come
+			if ahead, err := x.events.Ahead(ctx, x.intake.done.now()); err != nil || ahead == 0 || ahead >= end {
+				return err
+			}
+		}
+	}
+}
+
+// hasten reads what is missing up to a sequence, unless the tap brings it first.
+func (x *indexer) hasten(ctx context.Context, there <-chan struct{}, through uint64) error {
+	missing := uint64(0)
+	for _, gap := range x.intake.missing(through) {
+		missing += gap.to - gap.from
+	}
+	if missing > fewMissing {
+		select {
+		case <-there:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(askerGrace):
+		}
+	}
+	few, err := x.fill(ctx, through)
+	if !few {
+		signal(x.lacking)
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+const (
+	// storeAtOnce is how many statuses are stored side by side: who asks for one waits for no more than these, a millisecond.
+	storeAtOnce = 32
+	// lastSave bounds storing what is left and the last word on it; else some seconds are read again.
+	lastSave = 2 * time.Second
+)
+
+// write stores what was found, now and then and when it is much, until ctx ends, and then once more.
+func (x *indexer) write(ctx context.Context) error {
+	tick := time.NewTicker(x.cfg.SaveIndex)
+	defer tick.Stop()
+	for {
+		select {
+		case <-x.intake.much:
+			x.relieve(ctx)
+			continue
+		case <-tick.C:
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errLost) {
+				return nil // the next one may have stored newer ones, and reads again what waits here
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+			defer cancel()
+			return x.settle(ctx, 0)
+		}
+		if err := x.settle(ctx, x.cfg.SaveIndex/2); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// settle stores everything that there is, and then saves how far that is. It takes its time, so that what else there is to
+// do does not notice. What is not stored now will be the next time.
+func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
+	through := x.intake.done.now() // and then last: whatever status is up to here, is up to there
+	if through == x.saved.Load() {
+		return nil
+	}
+	last := x.intake.last()
+	rest := lasting * storeAtOnce / time.Duration(max(x.intake.count(), 1))
+	for {
+		more, err := x.storeNext(ctx, last)
+		if err != nil {
+			if ctx.Err() == nil {
+				x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
+			}
+			return nil
+		}
+		if !more {
+			return x.save(ctx, through)
+		}
+		select {
+		case <-time.After(rest):
+		case <-x.intake.much:
+			rest = 0
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// relieve makes room.
+func (x *indexer) relieve(ctx context.Context) {
+	for ctx.Err() == nil && x.intake.over() {
+		if _, err := x.storeNext(ctx, math.MaxUint64); err != nil && ctx.Err() == nil {
+			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
+			pause(ctx)
+		}
+	}
+}
+
+// storeNext stores some of what came first, up to a number. It returns whether there may be more.
+func (x *indexer) storeNext(ctx context.Context, last uint64) (more bool, err error) {
+	x.storing.Lock()
+	defer x.storing.Unlock()
+	taken := x.intake.take(storeAtOnce, last)
+	return len(taken) == storeAtOnce, x.storeTaken(ctx, taken)
+}
+
+// storeOf stores what there is of some names.
+func (x *indexer) storeOf(ctx context.Context, names []stream.StatusName) error {
+	if !slices.ContainsFunc(names, x.intake.has) {
+		return nil
+	}
+	x.storing.Lock()
+	defer x.storing.Unlock()
+	return x.storeTaken(ctx, x.intake.takeOf(names))
+}
+
+// storeTaken stores statuses that were taken, unless newer ones are there already.
+func (x *indexer) storeTaken(ctx context.Context, taken []*pending) error {
+	if len(taken) == 0 {
+		return nil
+	}
+	err := errRoom
+	if !x.Storage.Exhausted() {
+		err = x.store(ctx, taken)
+	}
+	if err != nil {
+		x.intake.back()
+		return err
+	}
+	x.intake.stored()
+	return nil
+}
+
+var errRoom = errors.New("there is no room")
+
+// store stores statuses side by side. Those that the broker will never take are given up, with a word in the log: else they
+// would stop the index.
+func (x *indexer) store(ctx context.Context, statuses []*pending) error {
+	var mu sync.Mutex // of failed
+	var failed []error
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		failed = append(failed, err)
+	}
+	var all sync.WaitGroup
+	for _, p := range statuses {
+		subject := p.name()
+		newer, err := x.isNewer(ctx, subject, p.Mark)
+		if err != nil {
+			fail(err)
+		}
+		if err != nil || !newer {
+			continue
+		}
+		msg, err := p.message(subject)
+		if err != nil {
+			fail(err)
+			continue
+		}
+		all.Add(1)
+		err = x.IndexWriter.Submit(msg, "", func(_ stream.Ack, err error) {
+			defer all.Done()
+			switch {
+			case err == nil:
+				x.recent.note(subject, p.Mark)
+			case errors.Is(err, stream.ErrUnknown), errors.Is(err, stream.ErrBusy), errors.Is(err, stream.ErrRefusedFull):
+				fail(err)
+			default:
+				x.Log.Error().Err(err).Uint64("sequence", p.Sequence).Msg("status of an event refused by the broker; left out")
+			}
+		})
+		if err != nil {
+			all.Done()
+			fail(err)
+		}
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+func (x *indexer) isNewer(ctx context.Context, subject string, m stream.Mark) (bool, error) {
+	if newer, sure := x.recent.judge(subject, m); sure {
+		return newer, nil
+	}
+	have, ok, err := x.statuses.Mark(ctx, subject)
+	if err != nil {
+		return false, fmt.Errorf("look for a newer status: %w", err)
+	}
+	if !ok {
+		return true, nil
+	}
+	x.recent.note(subject, have)
+	return m.After(have), nil
+}
