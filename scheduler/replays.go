@@ -32,6 +32,8 @@ type replays struct {
 	store    *stream.Replays
 	replayed *stream.Replayed
 	dead     *stream.DeadList
+	source   *stream.EventLog
+	records  *stream.History
 	filters  *filter.Cache
 	jobs     sync.WaitGroup // the goroutines of running
 
@@ -43,8 +45,10 @@ type replays struct {
 }
 
 func newReplays(s *Scheduler) *replays {
+	js, writer := s.Replays, s.ReplayWriter
 	return &replays{
-		Scheduler: s, store: stream.NewReplays(s.JS, s.Writer), replayed: stream.NewReplayed(s.JS, s.Writer), dead: stream.NewDeadList(s.JS),
+		Scheduler: s, store: stream.NewReplays(js, writer), replayed: stream.NewReplayed(js, writer), dead: stream.NewDeadList(js),
+		source: stream.NewEventLog(js), records: stream.NewHistory(js, nil),
 		filters: filter.NewCache(), running: map[string]*replay{}, ended: map[string]bool{}, turns: map[string]string{}, sharing: map[string]struct{}{},
 	}
 }

@@ -40,7 +40,7 @@ func (r *replay) candidates(ctx context.Context, entry *registry.Entry, n int) (
 		r.turnPage(len(found))
 		return found, next, nil
 	}
-	page, next, err := r.events.After(ctx, run.Next, r.job.Through, r.page)
+	page, next, err := r.source.After(ctx, run.Next, r.job.Through, r.page)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -74,7 +74,7 @@ func (r *replay) again(ctx context.Context, p stream.Planned) (*candidate, error
 		}
 		return r.ofLetter(l), nil
 	}
-	stored, err := r.events.Get(ctx, p.At)
+	stored, err := r.source.Get(ctx, p.At)
 	if stored == nil || err != nil {
 		return nil, err
 	}

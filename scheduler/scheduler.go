@@ -31,6 +31,9 @@ type Deps struct {
 	Index       jetstream.JetStream // reads all events for the index of statuses, on a connection that nobody else waits for
 	IndexWriter *stream.Writer      // stores the statuses
 	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
+
+	Replays      jetstream.JetStream // reads what is replayed, on a connection that no live event waits for
+	ReplayWriter *stream.Writer      // makes replays' deliveries, on such a connection too
 }
 
 // Scheduler is one process's candidate for the scheduler of the fleet.
