@@ -11,10 +11,10 @@ import (
 )
 
 // Messages that a replay reads at a time: few where nearly each is made, because it reads on from the first one that it
-// has no room for.
+// has no room for; and never many, because the broker stores no event while it answers, some 20 µs a message.
 const (
 	minPage = 8
-	maxPage = 64
+	maxPage = 16
 )
 
 // candidate is a delivery that a replay may make.

@@ -135,10 +135,7 @@ func (t *Topology) Ensure(ctx context.Context) error {
 	for _, cfg := range t.streams() {
 		errs = append(errs, persist(ctx, func(ctx context.Context) error { return t.ensureStream(ctx, fleet, cfg) }))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return persist(ctx, t.anchor)
+	return errors.Join(errs...)
 }
 
 // Problem is what is wrong with the streams now; "" = nothing.
@@ -314,7 +311,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		}),
 		// No limits: with schedules the server refuses Discard New, and would delete the oldest timers.
 		file(jetstream.StreamConfig{
-			Name: Retries, Subjects: []string{SubjectRetry + ">", SubjectDue + ">", SubjectAnchor}, Retention: jetstream.WorkQueuePolicy,
+			Name: Retries, Subjects: []string{SubjectRetry + ">", SubjectDue + ">"}, Retention: jetstream.WorkQueuePolicy,
 			AllowMsgSchedules: true,
 		}),
 		// One message a delivery: putting it there twice is refused, so holding again is harmless.
