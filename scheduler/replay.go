@@ -15,13 +15,13 @@ import (
 
 // Bounds of one replay.
 const (
-	// replayStep is how often a replay that makes deliveries makes some: a few at a time, because a burst of them may be in
-	// the way of live ones, which was not measured by itself.
+	// replayStep is how often a replay that makes deliveries makes some at most: a few at a time, never a burst.
 	replayStep = 5 * time.Millisecond
-	// replayTally is how often it looks what became of them: a read of the broker each time.
-	replayTally = 25 * time.Millisecond
-	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs, for which the events
-	// that are accepted meanwhile may have to wait. What that is worth was not measured by itself.
+	// replayTally is how often it looks what became of them, and replayTallySoon how often when it waits for that. The
+	// records' writers wait while the broker looks.
+	replayTally     = 250 * time.Millisecond
+	replayTallySoon = 25 * time.Millisecond
+	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs.
 	replayAhead = time.Second
 	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
 	maxPlan      = 1000
@@ -69,7 +69,9 @@ type replay struct {
 	marks       *stream.Marks
 	matcher     matcher
 	pace        replayPace
-	page        int // messages to read at a time
+	page        int           // messages to read at a time
+	interval    time.Duration // between two deliveries, when it last made some
+	awaits      bool          // it has little to do before some of its deliveries have ended
 }
 
 func newReplay(s *replays, job *events.Replay) *replay {
@@ -129,11 +131,11 @@ func (r *replay) work(ctx context.Context) error {
 		pause := replayIdle
 		switch {
 		case moved:
-			pause = max(replayStep-time.Since(began), time.Millisecond)
+			pause = max(replayStep, min(r.interval, replayTally)) - time.Since(began)
 		case len(r.fresh) > 0:
-			pause = replayTally
+			pause, r.awaits = replayTallySoon, true
 		}
-		r.wait(ctx, pause)
+		r.wait(ctx, max(pause, time.Millisecond))
 	}
 	return nil
 }
@@ -169,14 +171,14 @@ func (r *replay) takeOver(ctx context.Context) (gone bool, err error) {
 func (r *replay) begin(ctx context.Context) (err error) {
 	run := &r.job.Run
 	run.Number = r.job.Revision
-	if run.Records, err = r.history.End(ctx); err != nil {
+	if run.Records, err = r.records.End(ctx); err != nil {
 		return err
 	}
 	source := stream.Events
 	if r.job.From == events.ReplayDeadLetters {
 		source = stream.DeadName
 	}
-	run.Next, err = r.history.SinceIn(ctx, source, r.job.Since)
+	run.Next, err = r.records.SinceIn(ctx, source, r.job.Since)
 	run.Next = max(run.Next, 1)
 	r.log.Info().Uint64("from", run.Next).Uint64("through", r.job.Through).Msg("replay begins")
 	return err
@@ -184,7 +186,7 @@ func (r *replay) begin(ctx context.Context) (err error) {
 
 // step does what can be done now. moved says that there may be more at once.
 func (r *replay) step(ctx context.Context) (moved bool, err error) {
-	if time.Since(r.tallied) >= replayTally {
+	if since := time.Since(r.tallied); since >= replayTally || r.awaits && since >= replayTallySoon {
 		if err := r.tally(ctx); err != nil {
 			return false, err
 		}
@@ -272,7 +274,7 @@ func (r *replay) saveNow(ctx context.Context) error {
 		}
 	}
 	if r.unsynced { // before the plan that they are in is forgotten
-		if err := r.Writer.Sync(stream.Retries); err != nil {
+		if err := r.ReplayWriter.Sync(stream.Retries); err != nil {
 			return err
 		}
 		r.unsynced = false

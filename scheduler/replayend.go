@@ -20,7 +20,7 @@ func (r *replay) tally(ctx context.Context) error {
 	if len(r.fresh)+len(r.open) == 0 {
 		return nil
 	}
-	last, err := r.history.Follow(ctx, r.job.Subscription, r.job.Run.Records, r.note)
+	last, err := r.records.Follow(ctx, r.job.Subscription, r.job.Run.Records, r.note)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *replay) look(ctx context.Context) error {
 // tellWorkers makes every worker cancel what the replay made before its next attempt, durably.
 func (r *replay) tellWorkers(ctx context.Context) error {
 	msg := &nats.Msg{Subject: "$KV." + stream.BucketCancels + "." + stream.CancelledReplay(r.id), Data: []byte(`{}`)}
-	if _, err := r.Writer.Write(ctx, msg, "KV_"+stream.BucketCancels); err != nil {
+	if _, err := r.ReplayWriter.Write(ctx, msg, "KV_"+stream.BucketCancels); err != nil {
 		return fmt.Errorf("tell the workers: %w", err)
 	}
 	r.told = true
@@ -115,7 +115,7 @@ func (r *replay) lookAt(ctx context.Context, id string, cancel bool) error {
 // recordCancelled writes that a delivery is cancelled. The tally finds the record.
 func (r *replay) recordCancelled(ctx context.Context, d events.Delivery) error {
 	msg := stream.RecordMessage(events.CancelRecord(d, events.ReasonCancelled, time.Now()))
-	if _, err := r.Writer.Write(ctx, msg, stream.Attempts); err != nil {
+	if _, err := r.ReplayWriter.Write(ctx, msg, stream.Attempts); err != nil {
 		return fmt.Errorf("record the cancel of %s: %w", d.ID, err)
 	}
 	return nil
@@ -132,7 +132,7 @@ func (r *replay) lost(ctx context.Context, id string, cancel bool) error {
 	if _, open := r.open[id]; !fresh && !open {
 		return nil
 	}
-	f, ok, err := r.history.Find(ctx, id)
+	f, ok, err := r.records.Find(ctx, id)
 	switch {
 	case err != nil:
 		return err

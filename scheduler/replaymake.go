@@ -25,7 +25,9 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 			return true, err
 		}
 	}
-	n := min(r.pace.allowed(time.Now(), interval, burst), freshLimit(entry.Subscription)-len(r.fresh), maxOpen-len(r.fresh)-len(r.open), len(r.queue))
+	limit := freshLimit(entry.Subscription)
+	r.interval, r.awaits = interval, 2*len(r.fresh) >= limit
+	n := min(r.pace.allowed(time.Now(), interval, burst), limit-len(r.fresh), maxOpen-len(r.fresh)-len(r.open), len(r.queue))
 	if n <= 0 {
 		return len(r.open) < maxOpen, nil
 	}
@@ -47,7 +49,7 @@ func (r *replay) prepare(ctx context.Context, entry *registry.Entry, interval ti
 		return err
 	}
 	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
-		if run.Records, err = r.history.End(ctx); err != nil {
+		if run.Records, err = r.records.End(ctx); err != nil {
 			return err
 		}
 	}
@@ -123,7 +125,7 @@ func (r *replay) make(ctx context.Context, made []*candidate) error {
 	for i, c := range made {
 		msg, err := c.waiting.ReplayMessage()
 		if err == nil {
-			err = r.Writer.Submit(msg, "", func(ack stream.Ack, err error) { results <- result{i, ack, err} })
+			err = r.ReplayWriter.Submit(msg, "", func(ack stream.Ack, err error) { results <- result{i, ack, err} })
 		}
 		if err != nil {
 			results <- result{i, stream.Ack{}, err}
@@ -235,7 +237,7 @@ func (r *replay) resolve(ctx context.Context) error {
 			found[p.Delivery] = theirs
 		}
 	}
-	_, err := r.history.Follow(ctx, r.job.Subscription, run.Records, func(id string, _ events.State) {
+	_, err := r.records.Follow(ctx, r.job.Subscription, run.Records, func(id string, _ events.State) {
 		if found[id] == 0 {
 			found[id] = ours
 		}

@@ -11,10 +11,10 @@ import (
 )
 
 // Messages that a replay reads at a time: few where nearly each is made, because it reads on from the first one that it
-// has no room for.
+// has no room for; and never many, because the broker stores no event while it answers, some 20 µs a message.
 const (
 	minPage = 8
-	maxPage = 64
+	maxPage = 16
 )
 
 // candidate is a delivery that a replay may make.
@@ -40,7 +40,7 @@ func (r *replay) candidates(ctx context.Context, entry *registry.Entry, n int) (
 		r.turnPage(len(found))
 		return found, next, nil
 	}
-	page, next, err := r.events.After(ctx, run.Next, r.job.Through, r.page)
+	page, next, err := r.source.After(ctx, run.Next, r.job.Through, r.page)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -74,7 +74,7 @@ func (r *replay) again(ctx context.Context, p stream.Planned) (*candidate, error
 		}
 		return r.ofLetter(l), nil
 	}
-	stored, err := r.events.Get(ctx, p.At)
+	stored, err := r.source.Get(ctx, p.At)
 	if stored == nil || err != nil {
 		return nil, err
 	}

@@ -32,6 +32,9 @@ type Deps struct {
 	IndexWriter *stream.Writer      // stores the statuses
 	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
 	Tap         *Tap                // of what this process stores; nil = all events are read from the broker
+
+	Replays      jetstream.JetStream // reads what is replayed, on a connection that no live event waits for
+	ReplayWriter *stream.Writer      // makes replays' deliveries, on such a connection too
 }
 
 // Scheduler is one process's candidate for the scheduler of the fleet.

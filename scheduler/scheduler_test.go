@@ -50,6 +50,7 @@ func setup(t testing.TB) *fixture {
 	_, index := natstest.Connect(t, srv)
 	s, err := New(Deps{
 		JS: query, Registry: reg, Writer: writer, Storage: storage, Log: zerolog.New(zerolog.NewTestWriter(t)), Index: index, IndexWriter: writer,
+		Replays: query, ReplayWriter: writer,
 		Metrics: prometheus.NewRegistry(),
 	}, cfg)
 	must(t, err)

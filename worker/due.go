@@ -3,20 +3,17 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
 // retry takes one delivery whose timer fired through its next attempt.
 func (w *Worker) retry(m *nats.Msg) {
-	from, ok := parseDelivered(m.Reply)
-	if !ok {
-		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
-		return
-	}
-	held := w.keeper.add(stream.Retries, from.Sequence, m.Reply)
+	held, from := w.takeDue(m)
 	if held == nil {
 		return
 	}
@@ -38,6 +35,42 @@ func (w *Worker) retry(m *nats.Msg) {
 		w.finish(m, nil)
 	}
 	w.letGo(held, m, w.resumeOne(w.sends, w.turns, m, from, w.due, nil))
+}
+
+// takeDue takes a message of RETRIES into our hands; nil when there is nothing to do for it.
+func (w *Worker) takeDue(m *nats.Msg) (*kept, delivered) {
+	from, ok := parseDelivered(m.Reply)
+	if !ok {
+		w.log.Error().Str("reply", m.Reply).Msg("message without a place in the stream")
+		return nil, from
+	}
+	return w.keeper.add(stream.Retries, from.Sequence, m.Reply), from
+}
+
+// replayInOrder gives what a replay made to its subscription's lane, one after the other as it came: handled side by side,
+// those of a key would reach the lane in another order. It returns false for what goes by no lane, and for retries: a key has
+// one of those at a time.
+func (w *Worker) replayInOrder(m *nats.Msg) bool {
+	if !w.registry.HasLanes() {
+		return false
+	}
+	_, subscription, replay, ok := events.ParseDeliveryID(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
+	if !ok || replay == 0 || !w.registry.Laned(subscription) {
+		return false
+	}
+	held, from := w.takeDue(m)
+	if held == nil {
+		return true
+	}
+	taken, err := w.retryInLane(held, m, from)
+	switch {
+	case err != nil:
+		w.letGo(held, m, err)
+	case !taken: // it has no lane any more
+		w.keeper.remove(held)
+		return false
+	}
+	return true
 }
 
 // resumeOne takes a waiting delivery, from its timer or from HELD, through its next attempt.

@@ -33,6 +33,7 @@ type puller struct {
 	consumer string
 	slots    int
 	handle   func(*nats.Msg)
+	inOrder  func(*nats.Msg) bool        // handles what must keep its order, and tells whether m was; nil = nothing must
 	giveBack func(*nats.Msg)             // what must not be handled
 	fresh    func(context.Context) error // before what has come is handled: the registry is as new as it
 	renew    func(context.Context) error // before it asks a broker that was away
@@ -229,6 +230,8 @@ func (p *puller) handOut(ctx context.Context, handling *sync.WaitGroup) {
 			switch {
 			case err != nil || time.Since(start) > freshWithin: // the broker is away, or we stop
 				p.giveBack(m)
+				p.release()
+			case p.inOrder != nil && p.inOrder(m):
 				p.release()
 			default:
 				p.hand(m, handling)

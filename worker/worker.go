@@ -227,8 +227,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner
-	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch) })
-	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry) })
+	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch, nil) })
+	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry, w.replayInOrder) })
 	delivering.Go(func() error { return w.drainAll(inner) })
 	delivering.Go(func() error { return w.lanes.run(inner) })
 	delivering.Go(func() error { return w.gatherer.run(inner) })
@@ -344,10 +344,11 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 	return m.Time, nil
 }
 
-// pull runs a puller until ctx ends, and makes a consumer that was deleted again.
-func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg)) error {
+// pull runs a puller until ctx ends, and makes a consumer that was deleted again. inOrder is the puller's.
+func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg), inOrder func(*nats.Msg) bool) error {
 	for ctx.Err() == nil {
 		p := w.newPuller(l.stream, consumer, cap(l.hands))
+		p.inOrder = inOrder
 		p.handle = func(m *nats.Msg) {
 			defer p.release()
 			handle(m)

@@ -53,6 +53,7 @@ type fleet struct {
 	front    *nats.Conn       // of the API: publishers, queries
 	back     *nats.Conn       // of the worker
 	index    *nats.Conn       // of the scheduler, which reads all events once more
+	replays  *nats.Conn       // of its replays, which read and write beside live events
 	query    *nats.Conn       // of reads: the broker answers them in the order of what else comes by a connection
 	js       jetstream.JetStream
 	metrics  *prometheus.Registry
@@ -204,7 +205,7 @@ func (f *fleet) dial(name string) (*nats.Conn, error) {
 
 // disconnect closes the connections, once nobody uses them any more.
 func (f *fleet) disconnect() {
-	for _, nc := range []*nats.Conn{f.front, f.back, f.index, f.query} {
+	for _, nc := range []*nats.Conn{f.front, f.back, f.index, f.replays, f.query} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -348,24 +349,38 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
-	if f.index, err = f.dial("hookfleet index"); err != nil {
+	var index, replays jetstream.JetStream
+	var indexWriter, replayWriter *stream.Writer
+	if f.index, index, indexWriter, err = f.ownWriter("index"); err != nil {
 		return err
 	}
-	js, err := jetstream.New(f.index)
-	if err != nil {
-		return fmt.Errorf("jetstream: %w", err)
+	if f.replays, replays, replayWriter, err = f.ownWriter("replay"); err != nil {
+		return err
 	}
-	writer := stream.NewWriter(f.index, f.syncer())
-	f.support.run("index writer", writer.Run)
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: js, IndexWriter: writer, Sync: f.syncer(), Tap: &f.tap,
+		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Replays: replays, ReplayWriter: replayWriter,
 	}, cfg)
 	if err != nil {
 		return err
 	}
 	f.roles.run("scheduler", s.Run)
 	return f.startPoller()
+}
+
+// ownWriter opens a connection of its own for what may not be in anybody's way, and starts a writer on it.
+func (f *fleet) ownWriter(name string) (*nats.Conn, jetstream.JetStream, *stream.Writer, error) {
+	nc, err := f.dial("hookfleet " + name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nc, nil, nil, fmt.Errorf("jetstream: %w", err)
+	}
+	writer := stream.NewWriter(nc, f.syncer())
+	f.support.run(name+" writer", writer.Run)
+	return nc, js, writer, nil
 }
 
 // startPoller starts what polls status sources.

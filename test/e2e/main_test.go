@@ -50,6 +50,7 @@ func TestFleet(t *testing.T) {
 		"token server down": testTokenServerDown, "token server mended": testTokenServerMended, "token server hangs": testTokenServerHangs, "oauth2": testOAuth2,
 		"source": testSource, "source schedule": testSourceSchedule, "source credential": testSourceCredential,
 		"replay events": testReplayEvents, "replay range": testReplayRange, "replay dead letters": testReplayDeadLetters,
+		"replay ordered": testReplayOrdered, "replay lifecycle": testReplayLifecycle, "replay scheduled": testReplayScheduled,
 		"replay control": testReplayControl, "replay retries": testReplayRetries, "refused replays": testRefusedReplays, "replay command": testReplayCommand,
 		"statuses": testStatuses, "expirytime": testExpirytime, "expirytime batch": testExpirytimeBatch,
 		"maxage": testMaxage, "maxage open": testMaxageOpen, "tracing": testTracing,

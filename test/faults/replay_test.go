@@ -1,13 +1,10 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -162,119 +159,4 @@ func endedOf(t *testing.T, s *fleettest.Server, id string) int {
 		return -r.Sent - r.Delivered // moves
 	}
 	return 1
-}
-
-// Live traffic beside a replay.
-const (
-	envReplayRate = "HOOKFLEET_REPLAY_RATE" // of the replay; none = its default
-	liveRate      = 200                     // events a second
-	window        = 20 * time.Second        // with the replay, and without, in turn
-)
-
-// TestReplayBesideLive: while 100,000 events are replayed, in windows with the replay and windows in which it is paused,
-// live events of another subscription and of the same one are published. Their p99 does not move.
-func TestReplayBesideLive(t *testing.T) {
-	if os.Getenv(envLength) != "full" {
-		t.Skip("the long form: ten minutes")
-	}
-	const n = 100_000
-	s, sink := replayFleet(t, n, `"old","live.same"`)
-	c := s.Client()
-	c.Subscribe(t, "other", fmt.Sprintf(`{"types":["live.other"],"sink":%q}`, c.Subscription(t, "old").Sink))
-	end := live(t, c, sink)
-	defer end()
-	body := `{"id":"big","subscription":"old","from":"events","filters":[{"exact":{"type":"old"}}]}`
-	if rate := os.Getenv(envReplayRate); rate != "" {
-		body = strings.TrimSuffix(body, "}") + `,"rate":` + rate + "}"
-	}
-	c.Replay(t, body)
-	began := time.Now()
-	var with, without []time.Duration
-	for i := 0; endedOf(t, s, "big") != 1; i++ {
-		verb, into := "/resume", &with
-		if i%2 == 1 {
-			verb, into = "/pause", &without
-		}
-		if r := c.Do(t, http.MethodPost, "/v1/replays/big"+verb, nil); r.Status != http.StatusOK {
-			break // it is done
-		}
-		pass(t, time.Second) // what was under way
-		sink.latencies()
-		used, sent := processorOf(s.PID()), sink.count()
-		pass(t, window)
-		used, sent = processorOf(s.PID())-used, sink.count()-sent
-		took := sink.latencies()
-		*into = append(*into, took...)
-		t.Logf("%s: live p50 %v, p99 %v of %d; %.0f deliveries/s, %.2f of a core", verb, quantile(took, 0.5), quantile(took, 0.99), len(took),
-			float64(sent)/window.Seconds(), used.Seconds()/window.Seconds())
-	}
-	done := c.AwaitReplay(t, "big", "done")
-	t.Logf("%d events replayed in %v, pauses included; live p50 %v and p99 %v beside it, %v and %v without", done.Delivered,
-		time.Since(began).Round(time.Second), quantile(with, 0.5), quantile(with, 0.99), quantile(without, 0.5), quantile(without, 0.99))
-	if done.Matched != n || done.Delivered != n {
-		t.Errorf("replay %+v", done)
-	}
-	end()
-	if a, b := quantile(with, 0.99), quantile(without, 0.99); float64(a) > 1.2*float64(b) {
-		t.Errorf("live p99 %v beside the replay, %v without", a, b)
-	}
-	s.MustStop(t)
-}
-
-// live publishes live events until the function that it returns is called.
-func live(t *testing.T, c *fleettest.Client, sink *tallySink) (end func()) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var publishing sync.WaitGroup
-	const publishers = 8
-	for p := range publishers {
-		publishing.Go(func() {
-			tick := time.NewTicker(publishers * time.Second / liveRate)
-			defer tick.Stop()
-			for i := 0; ; i++ {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				id := strconv.Itoa(p) + "-" + strconv.Itoa(i)
-				text := fmt.Sprintf(`{"specversion":"1.0","id":"live-%s","source":"/r","type":%q,"data":{"n":1}}`, id, []string{"live.other", "live.same"}[i%2])
-				sink.mu.Lock()
-				sink.sent[id] = time.Now()
-				sink.mu.Unlock()
-				_, _ = c.Call(ctx, http.MethodPost, "/v1/events", http.Header{"Content-Type": {fleettest.Structured}}, []byte(text))
-			}
-		})
-	}
-	return sync.OnceFunc(func() { cancel(); publishing.Wait() })
-}
-
-// processorOf is the processor time that a process has used; 0 where the system does not say.
-func processorOf(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, ok := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if err != nil || !ok || len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(fields[11]) // in hundredths of a second, and fields are counted from the third
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-// pass lets time go by.
-func pass(t *testing.T, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-	}
-}
-
-func quantile(took []time.Duration, q float64) time.Duration {
-	if len(took) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(took))
-	return sorted[int(q*float64(len(sorted)-1))].Round(10 * time.Microsecond)
 }
