@@ -8,55 +8,68 @@ import (
 	"time"
 )
 
-// Garbage of a process that has little to do. At Go's own 100 a heap grows to twice of what lives before it is collected, so
-// that what an idle subscription costs, it costs twice. To collect sooner costs as much more as is allocated: while that is
-// little, nothing.
+// How much garbage there may be before it is collected, in percent of what lives. At Go's own 100 a heap grows to twice of what
+// lives. While little is allocated it costs nothing to collect sooner, and what an idle subscription costs, it would cost twice.
+// At full rate what lives is mostly blocks of messages, in which there is nothing to look through, so that collecting sooner
+// is cheap then, too: the heap is to stay within busyHeap, as long as that leaves some garbage.
 const (
-	busyGarbage = 100     // percent of what lives
-	idleGarbage = 40      // percent of what lives
-	idleRate    = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
-	idleLook    = time.Second
-	idleRest    = 5 // looks after which what more was needed before is given back to the system, which it is slowly otherwise
+	mostGarbage  = 100       // Go's own
+	leastGarbage = 30        // below, a heap of many subscriptions would be looked through all the time
+	busyHeap     = 190 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
+	idleGarbage  = 40
+	idleRate     = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
+	heapLook     = time.Second
+	idleRest     = 5 // looks after which what more was needed before is given back to the system, which it is slowly otherwise
 )
 
-// thrift collects garbage sooner while the process is idle, until ctx ends. Who sets GOGC decides that himself.
+// thrift says how much garbage there may be, by what the process does, until ctx ends. Who sets GOGC decides that himself.
 func thrift(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		<-ctx.Done()
 		return nil
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(busyGarbage))
-	tick := time.NewTicker(idleLook)
+	defer debug.SetGCPercent(debug.SetGCPercent(mostGarbage))
+	tick := time.NewTicker(heapLook)
 	defer tick.Stop()
-	allocated, percent, idle := allocatedBytes(), busyGarbage, 0
+	before, percent, idle := lookAtHeap(), mostGarbage, 0
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now := allocatedBytes()
-		if want := garbageFor(now - allocated); want != percent {
+		now := lookAtHeap()
+		rate := now.allocated - before.allocated
+		if want := garbageFor(rate, now.live); want != percent {
 			debug.SetGCPercent(want)
-			percent, idle = want, 0
+			percent = want
 		}
-		allocated = now
-		if idle++; idle == idleRest && percent == idleGarbage {
+		before = now
+		if idle++; rate >= idleRate {
+			idle = 0
+		}
+		if idle == idleRest {
 			debug.FreeOSMemory()
 		}
 	}
 }
 
-// garbageFor is how much garbage there may be, in percent of what lives, when so many bytes were allocated in an idleLook.
-func garbageFor(allocated uint64) int {
-	if allocated < idleRate*uint64(idleLook/time.Second) {
+// garbageFor is how much garbage there may be, in percent of what lives, when so many bytes were allocated in a heapLook.
+func garbageFor(allocated, live uint64) int {
+	switch {
+	case allocated < idleRate*uint64(heapLook/time.Second):
 		return idleGarbage
+	case live >= busyHeap:
+		return leastGarbage
 	}
-	return busyGarbage
+	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), mostGarbage))
 }
 
-func allocatedBytes() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+// heap is what a process has allocated since it began, and what of it was in use at the last collection, in bytes.
+type heap struct{ allocated, live uint64 }
+
+func lookAtHeap() heap {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+	return heap{sample[0].Value.Uint64(), sample[1].Value.Uint64()}
 }

@@ -7,11 +7,23 @@ import (
 	"time"
 )
 
-// TestThrift: garbage is collected sooner only while little is allocated, and Go's own setting is left behind.
+// TestThrift: garbage is collected sooner while little is allocated, and where the heap would become large, and Go's own
+// setting is left behind.
 func TestThrift(t *testing.T) {
-	for allocated, want := range map[uint64]int{0: idleGarbage, idleRate - 1: idleGarbage, idleRate: busyGarbage, 1 << 40: busyGarbage} {
-		if got := garbageFor(allocated); got != want {
-			t.Errorf("%d bytes: %d percent, want %d", allocated, got, want)
+	for _, tt := range []struct {
+		allocated, live uint64
+		want            int
+	}{
+		{0, 0, idleGarbage},
+		{idleRate - 1, 1 << 30, idleGarbage},
+		{idleRate, 0, mostGarbage},
+		{1 << 40, busyHeap / 2, mostGarbage},
+		{1 << 40, busyHeap * 2 / 3, 50},
+		{1 << 40, busyHeap - 1, leastGarbage},
+		{1 << 40, 1 << 40, leastGarbage},
+	} {
+		if got := garbageFor(tt.allocated, tt.live); got != tt.want {
+			t.Errorf("%d bytes a second, %d live: %d percent, want %d", tt.allocated, tt.live, got, tt.want)
 		}
 	}
 	t.Setenv("GOGC", "")
