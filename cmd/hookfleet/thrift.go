@@ -15,7 +15,7 @@ import (
 const (
 	mostGarbage  = 100       // Go's own
 	leastGarbage = 30        // below, a heap of many subscriptions would be looked through all the time
-	busyHeap     = 190 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
+	busyHeap     = 170 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
 	idleGarbage  = 40
 	idleRate     = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
 	heapLook     = time.Second
