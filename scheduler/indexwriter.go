@@ -61,6 +61,9 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 			return nil
 		}
 		if !more {
+			if rest == 0 { // there was much, and what came since may still be
+				signal(x.intake.much)
+			}
 			return x.save(ctx, through)
 		}
 		select {
