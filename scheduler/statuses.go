@@ -79,9 +79,11 @@ func (x *indexer) run(ctx context.Context) error {
 	parts.Go(func() { x.read(ctx) })
 	parts.Go(func() { x.answer(ctx, askers) })
 	parts.Go(func() {
-		if err := x.write(ctx); err != nil {
-			stop(err)
+		err := x.write(ctx)
+		if err != nil && ctx.Err() != nil {
+			x.Log.Warn().Err(err).Msg("index of statuses not saved at its end; what came last is read again")
 		}
+		stop(err)
 	})
 	parts.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
