@@ -211,6 +211,35 @@ func TestKillBeforeStatusesAreStored(t *testing.T) {
 	}
 }
 
+// TestOlderStatusAfterAKill: what was stored, and may have been answered, was written over by an older status when a kill had
+// kept how far the index was from being saved, until the newer one was read again.
+func TestOlderStatusAfterAKill(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	killed := &indexer{Scheduler: f.Scheduler}
+	must(t, killed.load(t.Context()))
+	must(t, killed.save(t.Context(), 0))
+	older, newer := event(t, "s", "t", fmt.Sprintf(status, 1, "Older")), event(t, "s", "t", fmt.Sprintf(status, 9, "Newer"))
+	for _, e := range []*events.Event{older, newer} {
+		killed.intake.offer(f.emitEvent(e), []*events.Event{e})
+	}
+	_, err := killed.storeNext(t.Context(), killed.intake.last())
+	must(t, err)
+	next := &indexer{Scheduler: f.Scheduler}
+	must(t, next.load(t.Context()))
+	next.intake.offer(1, []*events.Event{older})
+	_, err = next.storeNext(t.Context(), next.intake.last())
+	must(t, err)
+	s, err := f.statuses.Newest(t.Context(), "acme", "s", "t")
+	must(t, err)
+	if s == nil || s.Value() != "Newer" {
+		t.Errorf("it is %+v", s)
+	}
+	if n := f.written(); n != 1 {
+		t.Errorf("%d were stored", n)
+	}
+}
+
 // TestLostLeaseStoresNothing: where another may act already, an old status must not come over its newer one.
 func TestLostLeaseStoresNothing(t *testing.T) {
 	t.Parallel()
