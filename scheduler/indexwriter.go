@@ -61,6 +61,9 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 			return nil
 		}
 		if !more {
+			if rest == 0 { // there was much, and what came since may still be
+				signal(x.intake.much)
+			}
 			return x.save(ctx, through)
 		}
 		select {
@@ -146,11 +149,11 @@ func (x *indexer) store(ctx context.Context, statuses []*pending) error {
 			continue
 		}
 		all.Add(1)
-		err = x.IndexWriter.Submit(msg, "", func(_ stream.Ack, err error) {
+		err = x.IndexWriter.Submit(msg, "", func(ack stream.Ack, err error) {
 			defer all.Done()
 			switch {
 			case err == nil:
-				x.recent.note(subject, p.Mark)
+				x.recent.note(ack.Sequence, subject, p.Mark)
 			case errors.Is(err, stream.ErrUnknown), errors.Is(err, stream.ErrBusy), errors.Is(err, stream.ErrRefusedFull):
 				fail(err)
 			default:
@@ -177,6 +180,6 @@ func (x *indexer) isNewer(ctx context.Context, subject string, m stream.Mark) (b
 	if !ok {
 		return true, nil
 	}
-	x.recent.note(subject, have)
+	x.recent.note(0, subject, have)
 	return m.After(have), nil
 }

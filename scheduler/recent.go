@@ -40,13 +40,14 @@ type recent struct {
 	mu           sync.Mutex
 	fresh, aging map[string]stream.Mark   // by subject in the stream of statuses
 	newest       newestTimes              // of all statuses there are
+	written      uint64                   // the last sequence of their stream that it was told of
 	forgotten    [recentParts]stream.Mark // the newest of those that are in neither map, by part
 	most         int                      // in each map
 }
 
-// newRecent begins with nothing but the newest times.
-func newRecent(newest newestTimes) *recent {
-	r := &recent{fresh: map[string]stream.Mark{}, newest: newest, most: recentMarks}
+// newRecent begins with nothing but the newest times of what is stored up to a sequence.
+func newRecent(newest newestTimes, written uint64) *recent {
+	r := &recent{fresh: map[string]stream.Mark{}, newest: newest, written: written, most: recentMarks}
 	for part, at := range newest {
 		r.forgotten[part] = stream.Mark{At: at, Sequence: math.MaxUint64}
 	}
@@ -67,10 +68,11 @@ func (r *recent) judge(subject string, m stream.Mark) (newer, sure bool) {
 	return true, m.After(r.forgotten[partOf(subject)])
 }
 
-// note remembers what is stored at subject.
-func (r *recent) note(subject string, m stream.Mark) {
+// note remembers what is stored at subject, at a sequence; 0 = that is not known.
+func (r *recent) note(sequence uint64, subject string, m stream.Mark) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.written = max(r.written, sequence)
 	r.newest.note(partOf(subject), m.At)
 	r.fresh[subject] = m
 	delete(r.aging, subject)
@@ -85,9 +87,9 @@ func (r *recent) note(subject string, m stream.Mark) {
 	r.fresh, r.aging = make(map[string]stream.Mark, r.most), r.fresh
 }
 
-// times returns the newest times of all statuses there are.
-func (r *recent) times() newestTimes {
+// times returns the newest times of all statuses there are up to a sequence.
+func (r *recent) times() (newest newestTimes, written uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.newest
+	return r.newest, r.written
 }

@@ -14,7 +14,7 @@ func TestRecent(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	random := rand.New(rand.NewPCG(1, 2))
-	r := newRecent(newestTimes{})
+	r := newRecent(newestTimes{}, 0)
 	r.most = 8
 	stored := map[string]stream.Mark{}
 	lookups := 0
@@ -34,7 +34,7 @@ func TestRecent(t *testing.T) {
 		if !sure {
 			lookups++
 			if newer = want; some {
-				r.note(subject, have)
+				r.note(0, subject, have)
 			}
 		}
 		if newer != want {
@@ -42,7 +42,7 @@ func TestRecent(t *testing.T) {
 		}
 		if newer {
 			stored[subject] = m
-			r.note(subject, m)
+			r.note(0, subject, m)
 		}
 	}
 	if len(r.fresh) >= r.most || len(r.aging) > r.most {

@@ -38,7 +38,8 @@ type indexer struct {
 // progress is what is stored of the index.
 type progress struct {
 	Sequence uint64      `json:"sequence"` // all events up to here are in it
-	Newest   newestTimes `json:"newest"`
+	Newest   newestTimes `json:"newest"`   // of what is stored up to Written
+	Written  uint64      `json:"written"`  // a sequence of the stream of statuses
 }
 
 // runIndex keeps the index until ctx ends. What goes wrong begins anew where it was saved.
@@ -79,9 +80,11 @@ func (x *indexer) run(ctx context.Context) error {
 	parts.Go(func() { x.read(ctx) })
 	parts.Go(func() { x.answer(ctx, askers) })
 	parts.Go(func() {
-		if err := x.write(ctx); err != nil {
-			stop(err)
+		err := x.write(ctx)
+		if err != nil && ctx.Err() != nil {
+			x.Log.Warn().Err(err).Msg("index of statuses not saved at its end; what came last is read again")
 		}
+		stop(err)
 	})
 	parts.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -113,7 +116,11 @@ func (x *indexer) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1)), newRecent(p.Newest), make(chan struct{}, 1)
+	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
+	// What was stored after that was saved may be newer than what is read again now, and must not be written over by it.
+	if err := x.statuses.Marks(ctx, p.Written, x.recent.note); err != nil {
+		return fmt.Errorf("load the newest statuses: %w", err)
+	}
 	x.saved.Store(p.Sequence)
 	x.loaded.Store(true)
 	return nil
@@ -122,7 +129,8 @@ func (x *indexer) load(ctx context.Context) error {
 // save says that all statuses up to an event are stored, once they are durable. It fails when another has said something
 // since.
 func (x *indexer) save(ctx context.Context, through uint64) error {
-	p := progress{Sequence: through, Newest: x.recent.times()}
+	p := progress{Sequence: through}
+	p.Newest, p.Written = x.recent.times()
 	if x.Sync != nil {
 		if err := x.Sync(stream.StatusesName); err != nil {
 			return fmt.Errorf("save the index's progress: %w", err)

@@ -21,6 +21,7 @@ func tapped(t testing.TB) *fixture {
 	t.Helper()
 	f := setup(t)
 	f.Tap = &Tap{}
+	f.cfg.SaveIndex = time.Hour // a test that takes long counts what is stored, too
 	return f
 }
 
@@ -210,6 +211,35 @@ func TestKillBeforeStatusesAreStored(t *testing.T) {
 	}
 }
 
+// TestOlderStatusAfterAKill: what was stored, and may have been answered, was written over by an older status when a kill had
+// kept how far the index was from being saved, until the newer one was read again.
+func TestOlderStatusAfterAKill(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	killed := &indexer{Scheduler: f.Scheduler}
+	must(t, killed.load(t.Context()))
+	must(t, killed.save(t.Context(), 0))
+	older, newer := event(t, "s", "t", fmt.Sprintf(status, 1, "Older")), event(t, "s", "t", fmt.Sprintf(status, 9, "Newer"))
+	for _, e := range []*events.Event{older, newer} {
+		killed.intake.offer(f.emitEvent(e), []*events.Event{e})
+	}
+	_, err := killed.storeNext(t.Context(), killed.intake.last())
+	must(t, err)
+	next := &indexer{Scheduler: f.Scheduler}
+	must(t, next.load(t.Context()))
+	next.intake.offer(1, []*events.Event{older})
+	_, err = next.storeNext(t.Context(), next.intake.last())
+	must(t, err)
+	s, err := f.statuses.Newest(t.Context(), "acme", "s", "t")
+	must(t, err)
+	if s == nil || s.Value() != "Newer" {
+		t.Errorf("it is %+v", s)
+	}
+	if n := f.written(); n != 1 {
+		t.Errorf("%d were stored", n)
+	}
+}
+
 // TestLostLeaseStoresNothing: where another may act already, an old status must not come over its newer one.
 func TestLostLeaseStoresNothing(t *testing.T) {
 	t.Parallel()
@@ -276,6 +306,41 @@ func TestStatusesOfMoreSubjectsThanThereIsRoomFor(t *testing.T) {
 	}
 	for i := range many {
 		f.says(fmt.Sprint("s", i), "", fmt.Sprint(i))
+	}
+}
+
+// TestMuchWhileStatusesAreStored: who was told that there is much while it stored what came before went to sleep with what
+// came since, and nobody took anything in for ten seconds.
+func TestMuchWhileStatusesAreStored(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	x := &indexer{Scheduler: f.Scheduler}
+	must(t, x.load(t.Context()))
+	put := func(from, to int, more string) {
+		for i := from; i < to; i++ {
+			e := event(t, fmt.Sprint("s", i), "t", fmt.Sprintf(`,"time":"2026-01-01T00:00:00Z","data":{"status":1,"note":%q}`, more))
+			x.intake.offer(f.emitEvent(e), []*events.Event{e})
+		}
+	}
+	put(0, storeAtOnce, "")
+	var settling sync.WaitGroup
+	defer settling.Wait()
+	settled := make(chan error, 1)
+	settling.Go(func() { settled <- x.settle(t.Context(), time.Hour) })
+	natstest.Eventually(t, patience, func() bool { return x.intake.count() == 0 && f.written() == storeAtOnce })
+	x.intake.unstored.mu.Lock()
+	x.intake.most = 64 << 10
+	x.intake.unstored.mu.Unlock()
+	put(storeAtOnce, storeAtOnce+40, strings.Repeat("x", 600))
+	if !x.intake.over() {
+		t.Fatal("it is not much")
+	}
+	signal(x.intake.much)
+	must(t, <-settled)
+	select {
+	case <-x.intake.much:
+	default:
+		t.Error("nobody makes room")
 	}
 }
 

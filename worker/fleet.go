@@ -100,16 +100,24 @@ func (f *fleet) beat(ctx context.Context, leaves bool) {
 		}
 		return
 	}
-	if began.Sub(f.said) >= aliveInterval {
-		if _, err := f.js.PublishMsg(ctx, stream.AliveMessage(f.id)); err != nil {
-			f.log.Warn().Err(err).Msg("sign of life not stored; trying again")
-		} else {
-			f.said = began
-		}
-	}
 	f.mu.Lock()
 	f.beaten = began
 	f.mu.Unlock()
+	if began.Sub(f.said) >= aliveInterval {
+		f.outlive(ctx, began)
+	}
+}
+
+// outlive says that this worker is alive in a way that outlives it. It is another bucket, whose trouble must not keep the next
+// heartbeat waiting.
+func (f *fleet) outlive(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatInterval/2)
+	defer cancel()
+	if _, err := f.js.PublishMsg(ctx, stream.AliveMessage(f.id)); err != nil {
+		f.log.Warn().Err(err).Msg("sign of life not stored; trying again")
+		return
+	}
+	f.said = now
 }
 
 // fresh reports whether the others take this worker for alive: what only one of them may do, it does while that is so.

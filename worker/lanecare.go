@@ -37,6 +37,9 @@ func (t *tenure) care(now time.Time) {
 	t.countHeld(now)
 	t.expireStream(now)
 	t.conclude()
+	if t.inflight+t.pull.window > 0 { // also when nothing else comes
+		t.wakeBy(now.Add(laneCare))
+	}
 }
 
 // moveStuck moves what cannot go soon to HELD: everything while the gate is shut, what waits for a tick that is over, and

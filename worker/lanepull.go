@@ -177,7 +177,7 @@ func endOf(now, recorded, alive time.Time, lease *stream.LaneLease) time.Time {
 	end := earlier(now, recorded)
 	switch {
 	case lease.Owner == "":
-		return earlier(end, lease.Written) // it gave the lane up when all was settled
+		return earlier(end, lease.GivenUp()) // it gave the lane up when all was settled
 	case alive.IsZero():
 		return end
 	default:

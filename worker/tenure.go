@@ -122,7 +122,7 @@ func (t *tenure) takeOver() bool {
 		t.log().Warn().Err(err).Msg("lane not taken over; trying again")
 		t.sleep(laneRetry)
 	}
-	t.release()
+	t.handBack()
 	return false
 }
 
@@ -395,11 +395,29 @@ func (t *tenure) release() {
 	if t.versions == 0 {
 		err = t.lanes.store.Forget(ctx, t.id)
 	} else {
-		t.lease.Owner = ""
+		t.lease.Owner, t.lease.Ended = "", time.Time{}
 		err = t.lanes.store.Write(ctx, t.id, &t.lease)
 	}
 	if err != nil && !errors.Is(err, stream.ErrLaneTaken) {
 		t.log().Warn().Err(err).Msg("lease of a lane not given up; it ends with this worker")
+	}
+}
+
+// handBack leaves the lease as the last owner left it, after a take-over that came to nothing: what that owner may have settled
+// nobody has looked up, and the next one must.
+func (t *tenure) handBack() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), settleTimeout)
+	defer cancel()
+	switch t.before.Owner {
+	case "":
+		t.lease.Owner, t.lease.Ended = "", t.before.GivenUp()
+	case t.w.fleet.id: // it could not be written when we gave it up
+		t.lease.Owner, t.lease.Ended = "", time.Time{}
+	default:
+		t.lease.Owner = t.before.Owner
+	}
+	if err := t.lanes.store.Write(ctx, t.id, &t.lease); err != nil && !errors.Is(err, stream.ErrLaneTaken) {
+		t.log().Warn().Err(err).Msg("lease of a lane not handed back; it ends with this worker")
 	}
 }
 

@@ -20,6 +20,7 @@ type LaneLease struct {
 	Done  bool      `json:"done,omitempty"`  // that is through
 	Fence uint64    `json:"fence,omitempty"` // events up to it were taken by an owner before this one
 	Since time.Time `json:"since,omitzero"`  // what such an owner settled of them, it recorded then at the earliest
+	Ended time.Time `json:"ended,omitzero"`  // when the last owner gave it up, if a take-over that came to nothing wrote it since
 
 	Written  time.Time `json:"-"` // when it was; zero = never
 	revision uint64
@@ -51,6 +52,14 @@ func (l *Lanes) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	}
 	l.kv = kv
 	return kv, nil
+}
+
+// GivenUp is when the last owner gave the lane up, of a lease without an owner; zero = nobody ever had it.
+func (l *LaneLease) GivenUp() time.Time {
+	if !l.Ended.IsZero() {
+		return l.Ended
+	}
+	return l.Written
 }
 
 // Lease reads a lane's lease; a zero one when it never had any.

@@ -136,10 +136,16 @@ func (r reader) leader(ctx context.Context, stream string, req getRequest) (*sto
 // newest is the last message of a subject, and never one that was written over before: where one server has everything
 // by a direct get, which costs less, else by the leader.
 func (r reader) newest(ctx context.Context, stream, subject string) (*stored, error) {
-	if r.nc.ConnectedClusterName() == "" {
+	if r.alone() {
 		return r.direct(ctx, stream, getRequest{Last: subject})
 	}
 	return r.leader(ctx, stream, getRequest{Last: subject})
+}
+
+// alone reports whether one server has everything. While there is no connection that is not known, and what is asked then
+// may be answered by a replica that was left behind.
+func (r reader) alone() bool {
+	return r.nc.IsConnected() && r.nc.ConnectedClusterName() == "" && r.nc.IsConnected()
 }
 
 // call makes a request of JetStream's API and decodes its answer; an error in it is a *jetstream.APIError.

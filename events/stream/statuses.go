@@ -82,6 +82,21 @@ func (s *Statuses) Mark(ctx context.Context, subject string) (m Mark, ok bool, e
 	return m, err == nil, err
 }
 
+// Marks tells of what is stored behind a sequence of the stream of statuses. What cannot be read is left out.
+func (s *Statuses) Marks(ctx context.Context, behind uint64, tell func(sequence uint64, subject string, m Mark)) error {
+	state, err := s.state(ctx, StatusesName)
+	if err != nil {
+		return err
+	}
+	all := scan{stream: StatusesName, from: max(behind+1, state.First), to: state.Last, headersOnly: true}
+	return s.read(ctx, all, func(sequence uint64, msg *nats.Msg) bool {
+		if m, err := parseMark(msg.Header); err == nil {
+			tell(sequence, msg.Subject, m)
+		}
+		return true
+	})
+}
+
 // Newest returns the newest status of a tenant's subject, of one type or of any (""); nil when there is none.
 func (s *Statuses) Newest(ctx context.Context, tenant, subject, typ string) (*Status, error) {
 	found, err := s.stored(ctx, tenant, subject, typ)
