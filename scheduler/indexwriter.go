@@ -19,10 +19,14 @@ const (
 	lastSave = 2 * time.Second
 )
 
+// tight reports whether the store is: then nothing waits, because events are kept until it is saved that they are in the index.
+func (x *indexer) tight() bool { return x.Storage.Ratio() >= stream.StorageTight }
+
 // write stores what was found, now and then and when it is much, until ctx ends, and then once more.
 func (x *indexer) write(ctx context.Context) error {
-	tick := time.NewTicker(x.cfg.SaveIndex)
+	tick := time.NewTicker(min(tightTrim, x.cfg.SaveIndex))
 	defer tick.Stop()
+	settled := time.Now()
 	for {
 		select {
 		case <-x.intake.much:
@@ -37,7 +41,14 @@ func (x *indexer) write(ctx context.Context) error {
 			defer cancel()
 			return x.settle(ctx, 0)
 		}
-		if err := x.settle(ctx, x.cfg.SaveIndex/2); err != nil && ctx.Err() == nil {
+		lasting := x.cfg.SaveIndex / 2
+		if x.tight() {
+			lasting = 0
+		} else if time.Since(settled) < x.cfg.SaveIndex {
+			continue
+		}
+		settled = time.Now()
+		if err := x.settle(ctx, lasting); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -359,4 +361,24 @@ func TestTapThatBringsNothing(t *testing.T) {
 	natstest.Eventually(t, patience, func() bool { return f.index.intake.done.now() == f.lastEvent() })
 	f.ingest(event(t, "s", "t", `,"time":"2100-01-01T00:00:00Z","data":{"status":"Last"}`))
 	f.says("s", "", "Last")
+}
+
+// TestTightStoreWaitsForTheIndex: while the store is tight, it is saved within a second or two that events are in the index, so that
+// they can be deleted.
+func TestTightStoreWaitsForTheIndex(t *testing.T) {
+	t.Parallel()
+	f := tapped(t) // which stores once an hour
+	dir := t.TempDir()
+	blocks := filepath.Join(dir, "jetstream", "$G", "streams", stream.Events, "msgs")
+	must(t, os.MkdirAll(blocks, 0o750))
+	must(t, os.WriteFile(filepath.Join(blocks, "1.blk"), make([]byte, 900_000), 0o600))
+	var err error
+	f.Storage, err = stream.NewDiskStorage(dir, 1_000_000) // nine tenths of what EVENTS may have
+	must(t, err)
+	f.indexing()
+	last := f.ingest(event(t, "order-1", "t", `,"time":"2026-01-31T08:00:00Z","data":{"status":"Sent"}`))
+	natstest.Eventually(t, patience, func() bool { return f.index.loaded.Load() && f.index.saved.Load() == last })
+	if n := f.written(); n != 1 {
+		t.Errorf("%d statuses are stored", n)
+	}
 }

@@ -15,6 +15,9 @@ import (
 // MaxBatch is the most messages of one atomic batch (JetStream's limit, where a server's settings give no other).
 const MaxBatch = 1000
 
+// maxJoined bounds the bytes of requests that are joined: as much as one request may have (API.md 2).
+const maxJoined = 8 << 20
+
 // JetStream's headers of atomic batches (ADR-50) and of conditions.
 const (
 	batchIDHeader         = "Nats-Batch-Id"
@@ -40,6 +43,7 @@ type Batches struct {
 type batch struct {
 	stream string
 	msgs   []*nats.Msg
+	bytes  int
 	done   chan struct{} // closed when first and err are set
 	lead   chan struct{} // closed when it is this caller's turn to store for all
 	first  uint64
@@ -63,6 +67,9 @@ func (b *Batches) UpTo(most int) *Batches {
 // not say which, Probe does. It takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
 func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err error) {
 	own := &batch{stream: stream, msgs: msgs, done: make(chan struct{}), lead: make(chan struct{})}
+	for _, m := range msgs {
+		own.bytes += len(m.Data)
+	}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, own)
 	leads := !b.busy
@@ -83,10 +90,13 @@ func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err erro
 // storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
 func (b *Batches) storeNext() {
 	b.mu.Lock()
-	n, size := 1, len(b.waiting[0].msgs)
-	for n < len(b.waiting) && b.waiting[n].stream == b.waiting[0].stream && size+len(b.waiting[n].msgs) <= b.most {
-		size += len(b.waiting[n].msgs)
-		n++
+	n, size, bytes := 1, len(b.waiting[0].msgs), b.waiting[0].bytes
+	for ; n < len(b.waiting); n++ {
+		next := b.waiting[n]
+		if next.stream != b.waiting[0].stream || size+len(next.msgs) > b.most || bytes+next.bytes > maxJoined {
+			break
+		}
+		size, bytes = size+len(next.msgs), bytes+next.bytes
 	}
 	group := b.waiting[:n:n]
 	b.waiting = b.waiting[n:]
