@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -180,6 +182,34 @@ func TestBenchLoadGivesUp(t *testing.T) {
 	load := &benchLoad{url: f.URL, conns: 60, run: "abcdefgh", types: []string{"a"}, limit: 1000}
 	if _, err := load.send(t.Context()); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Error(err)
+	}
+}
+
+// What accepts as the fleet does is read by us, everything else by net/http; either way, no byte more than the answer.
+func TestBenchReadsAnswers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer string
+		want   string // of the error
+	}{
+		"accepted":       {"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", ""},
+		"without a body": {"HTTP/1.1 204 No Content\r\nDate: now\r\n\r\n", ""},
+		"in chunks":      {"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", ""},
+		"refused":        {"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfull", "full"},
+		"cut":            {"HTTP/1.1 202 Accepted\r\nContent-Length: 99999\r\n\r\n{}", "EOF"},
+		"none":           {"", "EOF"},
+	} {
+		c1 := &leanConn{in: bufio.NewReader(iotest.OneByteReader(strings.NewReader(c.answer)))}
+		c2 := &leanConn{in: bufio.NewReader(strings.NewReader(c.answer))}
+		for _, conn := range []*leanConn{c1, c2} {
+			err := conn.answer()
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if left := conn.in.Buffered(); left > 0 {
+				t.Errorf("%s: %d bytes are left", name, left)
+			}
+		}
 	}
 }
 

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +31,7 @@ type benchLoad struct {
 	limit   int           // events at most
 	lasting time.Duration // no request starts later; 0 = until limit
 	rate    float64       // requests a second, started by the clock; 0 = each when the one before is answered
-	signed  bool          // carries a signature header, as the fleet's requests do: raw loops only
+	raw     bool          // by net/http, and with a signature header as the fleet's requests have it: the raw loops
 
 	// backlog bounds the events that have been accepted and of which arrived does not tell yet; 0 = no bound.
 	backlog int
@@ -88,11 +83,8 @@ func (l *benchLoad) send(ctx context.Context) (*benchLedger, error) {
 
 // connection sends one request after the other.
 func (l *benchLoad) connection(ctx context.Context, target *url.URL, ledger *benchLedger) error {
-	c := newBenchConn(ctx, target, l.key)
+	c := l.newConn(ctx, target)
 	defer c.close()
-	if l.signed {
-		c.req.Header["Webhook-Signature"] = []string{"v1,c2lnbmF0dXJlIG9mIHRoZSByYXcgbG9vcCwgNDQgbG9uZw=="}
-	}
 	bodies := make([]*benchBatch, len(l.types))
 	for i, typ := range l.types {
 		bodies[i] = newBenchBatch(l.run, typ, l.batch)
@@ -123,6 +115,14 @@ func (l *benchLoad) connection(ctx context.Context, target *url.URL, ledger *ben
 	}
 }
 
+// newConn makes the connection: the raw loops are what net/http lets one do, all others are to cost as little as they can.
+func (l *benchLoad) newConn(ctx context.Context, target *url.URL) benchConn {
+	if l.raw {
+		return newRawConn(ctx, target)
+	}
+	return newLeanConn(ctx, target, l.key)
+}
+
 // take gives the number of the first event of the next request, when it is time for it; false = the load is over.
 func (l *benchLoad) take(ctx context.Context) (first int, ok bool) {
 	first = int(l.next.Add(int64(l.batch))) - l.batch
@@ -144,85 +144,3 @@ func (l *benchLoad) take(ctx context.Context) (first int, ok bool) {
 }
 
 func (l *benchLoad) over() bool { return l.lasting > 0 && time.Since(l.started) > l.lasting }
-
-// benchConn is one HTTP connection, used as fast as net/http lets one: no client, no redirects, no copies, one request
-// value for all requests. The body is of a type that net/http knows to be in memory, else it sends header and body in two
-// writes.
-type benchConn struct {
-	transport *http.Transport
-	req       *http.Request
-	body      bytes.Reader
-	stop      func() bool
-}
-
-func newBenchConn(ctx context.Context, target *url.URL, key secret.Text) *benchConn {
-	c := &benchConn{}
-	var mu sync.Mutex
-	var open []net.Conn
-	c.stop = context.AfterFunc(ctx, func() { // cheaper than a context for each request
-		mu.Lock()
-		defer mu.Unlock()
-		for _, conn := range open {
-			_ = conn.Close()
-		}
-	})
-	dialer := &net.Dialer{Timeout: benchDial}
-	c.transport = &http.Transport{
-		MaxIdleConnsPerHost: 1, DisableCompression: true,
-		DialContext: func(dial context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(dial, network, addr)
-			if err == nil {
-				mu.Lock()
-				open = append(open, conn)
-				mu.Unlock()
-			}
-			return conn, err
-		},
-	}
-	c.req = &http.Request{
-		Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {"hookfleet-bench"}}, Body: io.NopCloser(&c.body),
-	}
-	if !key.IsZero() {
-		c.req.Header["Authorization"] = []string{"Bearer " + key.Reveal()}
-	}
-	return c
-}
-
-func (c *benchConn) close() {
-	c.stop()
-	c.transport.CloseIdleConnections()
-}
-
-// errRefused says that the same request will be refused again.
-var errRefused = errors.New("refused")
-
-// unaccepted is the error of an answer that is no 2xx.
-func unaccepted(resp *http.Response) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxShown))
-	err = errors.Join(fmt.Errorf("%s: %s", resp.Status, text), err)
-	if resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	return err
-}
-
-// post sends one request, and says when it did and when the answer had come whole, in Unix nanoseconds.
-func (c *benchConn) post(b *benchBatch) (sent, answered int64, err error) {
-	c.body.Reset(b.body)
-	c.req.ContentLength = int64(len(b.body))
-	c.req.Header["Content-Type"] = []string{b.kind}
-	sent = time.Now().UnixNano()
-	resp, err := c.transport.RoundTrip(c.req)
-	if err != nil {
-		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, unaccepted(resp))
-	}
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return 0, 0, fmt.Errorf("post to %s: %w", c.req.URL, err)
-	}
-	return sent, time.Now().UnixNano(), nil
-}

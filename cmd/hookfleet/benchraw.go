@@ -51,7 +51,7 @@ func (b *bench) rawPost(ctx context.Context, conns int) (rawRate, error) {
 		return rawRate{}, err
 	}
 	load := &benchLoad{
-		url: b.sink.hook(0), conns: conns, run: s.run, types: []string{"raw"}, limit: b.scale.events, lasting: b.scale.raw, signed: true,
+		url: b.sink.hook(0), conns: conns, run: s.run, types: []string{"raw"}, limit: b.scale.events, lasting: b.scale.raw, raw: true,
 	}
 	sink, self := usageOf(b.sink.pid()).cpu, selfCPU()
 	_, idle := machineTimes()
