@@ -16,19 +16,25 @@ const (
 	mostGarbage  = 100       // Go's own
 	leastGarbage = 30        // below, a heap of many subscriptions would be looked through all the time
 	busyHeap     = 170 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
-	idleGarbage  = 40
-	idleRate     = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
-	heapLook     = time.Second
-	idleRest     = 5 // looks after which what more was needed before is given back to the system, which it is slowly otherwise
+	// busyMemory is what the Go runtime may hold in all while less than busyHeap lives: looks come each second, and a load that
+	// begins between two of them, or needs much for a moment, is not to take more. The program itself is beside it, some 40 MiB.
+	busyMemory  = 240 << 20
+	besideHeap  = busyMemory - busyHeap // stacks, and what is freed but not given back
+	idleGarbage = 40
+	idleRate    = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
+	heapLook    = time.Second
+	idleRest    = 5 // looks after which what more was needed before is given back to the system, which it is slowly otherwise
 )
 
-// thrift says how much garbage there may be, by what the process does, until ctx ends. Who sets GOGC decides that himself.
+// thrift says how much garbage there may be, by what the process does, until ctx ends. Who sets GOGC or GOMEMLIMIT decides
+// that himself.
 func thrift(ctx context.Context) error {
-	if os.Getenv("GOGC") != "" {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		<-ctx.Done()
 		return nil
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(mostGarbage))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(busyMemory))
 	tick := time.NewTicker(heapLook)
 	defer tick.Stop()
 	before, percent, idle := lookAtHeap(), mostGarbage, 0
@@ -44,6 +50,7 @@ func thrift(ctx context.Context) error {
 			debug.SetGCPercent(want)
 			percent = want
 		}
+		debug.SetMemoryLimit(memoryFor(now.live))
 		before = now
 		if idle++; rate >= idleRate {
 			idle = 0
@@ -63,6 +70,12 @@ func garbageFor(allocated, live uint64) int {
 		return leastGarbage
 	}
 	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), mostGarbage))
+}
+
+// memoryFor is what the runtime may hold when so many bytes live. It always leaves room for leastGarbage: a heap that
+// does not fit would be collected without end.
+func memoryFor(live uint64) int64 {
+	return max(busyMemory, int64(live/100*(100+leastGarbage))+besideHeap)
 }
 
 // heap is what a process has allocated since it began, and what of it was in use at the last collection, in bytes.
