@@ -104,10 +104,18 @@ func (e *Event) Message() (h map[string][]string, payload []byte) {
 	return h, e.data
 }
 
+// structuredRoom is how many headers there are room for in StructuredHeader: the caller adds some of its own.
+const structuredRoom = 6
+
+// structuredValue is never changed: it has no room to append to, and nobody sets a header's value in place.
+var structuredValue = []string{structuredType}
+
 // StructuredHeader is the headers of the Message of every event in structured mode, whose payload is its text. The map is the
 // caller's.
 func StructuredHeader() map[string][]string {
-	return map[string][]string{"Content-Type": {structuredType}}
+	h := make(map[string][]string, structuredRoom)
+	h["Content-Type"] = structuredValue
+	return h
 }
 
 // maxHeaderBytes is how many bytes of headers a stored event has at most. JetStream takes 65,535 bytes of them, of which

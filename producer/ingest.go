@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -124,11 +123,9 @@ func (i *Ingest) messages(evts []*events.Event) ([]*nats.Msg, error) {
 
 // message is the event as it is stored: in the mode and bytes it came in.
 func message(e *events.Event) *nats.Msg {
-	header, payload := e.Message()
-	h := make(nats.Header, len(header)+1)
-	maps.Copy(h, header)
-	h[nats.MsgIdHdr] = []string{e.MsgID()}
-	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: h, Data: payload}
+	header, payload := e.Message() // the map is ours
+	header[nats.MsgIdHdr] = []string{e.MsgID()}
+	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: header, Data: payload}
 }
 
 func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (Receipt, error) {

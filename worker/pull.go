@@ -37,8 +37,8 @@ type puller struct {
 	giveBack func(*nats.Msg)             // what must not be handled
 	fresh    func(context.Context) error // before what has come is handled: the registry is as new as it
 	renew    func(context.Context) error // before it asks a broker that was away
-	work     chan *nats.Msg              // to a goroutine that has handled one already
-	idle     chan struct{}               // closed: such goroutines end
+	work     chan *nats.Msg              // to a goroutine that has handled one already; closed: such goroutines end
+	idle     chan struct{}               // closed: nothing more is handed out
 	came     chan struct{}               // something is in come
 
 	mu      sync.Mutex
@@ -218,6 +218,7 @@ const freshWithin = ackWait / 4
 // came is closed and everything is handed out.
 func (p *puller) handOut(ctx context.Context, handling *sync.WaitGroup) {
 	defer close(p.idle)
+	defer close(p.work)
 	for more := true; more; {
 		_, more = <-p.came
 		p.mu.Lock()
@@ -251,13 +252,8 @@ func (p *puller) hand(m *nats.Msg, handling *sync.WaitGroup) {
 // handleAll handles m and then what else comes. Goroutines are used again because their stacks have grown to what a
 // delivery needs: growing that anew for each message took a tenth of all CPU. There are never more than slots.
 func (p *puller) handleAll(m *nats.Msg) {
-	for {
+	for more := true; more; m, more = <-p.work {
 		p.handle(m)
-		select {
-		case m = <-p.work:
-		case <-p.idle:
-			return
-		}
 	}
 }
 

@@ -74,7 +74,7 @@ func benchScenarios() []benchScenario {
 		{"ingest", "one event a request, over 64 and 256 connections, no subscription", false, (*bench).ingestSingle},
 		{"batch", "100 and 500 events a request, no subscription", false, (*bench).ingestBatch},
 		{"single", "end to end, one event a request over 64 and 256 connections, one signed subscription", false, (*bench).endToEndSingle},
-		{"bulk", "end to end, 100 and 500 events a request, with a bounded backlog", false, (*bench).endToEndBulk},
+		{"bulk", "end to end, 100, 500 and 1,000 events a request, with a bounded backlog", false, (*bench).endToEndBulk},
 		{"fanout", "end to end, each event to 100 subscriptions", false, (*bench).fanOut},
 		{"drain", "a backlog of 200,000, by a process that starts and by a worker that joins", true, (*bench).drain},
 		{"lanes", "a backlog of 10,000 keys in order beside a plain one, and what 1,000 idle lanes cost", true, (*bench).lanes},

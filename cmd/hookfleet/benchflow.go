@@ -16,7 +16,7 @@ const (
 	// default of 64.
 	singleConcurrency = 256
 
-	bulkBacklog = 5000 // events on their way: two tenths of a second, so that the backlog is never empty and never the point
+	bulkBacklog = 10_000 // events on their way: some tenths of a second, so that the backlog is never empty and never the point
 
 	fanSubscriptions = 100
 	fanConns         = 16
@@ -100,7 +100,7 @@ func (b *bench) endToEndSingle(ctx context.Context) error {
 // endToEndBulk: batches, to one subscription. The contract takes up to 1,000 events a batch; 100 is what a service has
 // that publishes each tenth of a second, 500 one that moves much.
 func (b *bench) endToEndBulk(ctx context.Context) error {
-	for _, batch := range []int{100, 500} {
+	for _, batch := range []int{100, 500, 1000} {
 		_, err := b.endToEnd(ctx, &benchFlow{
 			what: fmt.Sprintf("batches of %d", batch), profile: fmt.Sprintf("bulk%d", batch), conns: batchConns, batch: batch, fan: 1,
 			backlog: bulkBacklog, ratio: goalBulk, cpu: goalCPU,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,6 +133,10 @@ func (w *Writer) Write(ctx context.Context, msg *nats.Msg, stream string) (Ack, 
 	if err := w.submit(&write{msg: msg, stream: stream, done: func(a Ack, err error) { answer <- result{a, err} }}); err != nil {
 		return Ack{}, err
 	}
+	if ctx.Done() == nil { // cheaper, and most who settle have none
+		r := <-answer
+		return r.ack, r.err
+	}
 	select {
 	case r := <-answer:
 		return r.ack, r.err
@@ -147,6 +152,9 @@ func (w *Writer) Append(ctx context.Context, msg *nats.Msg) error {
 	answer := make(chan error, 1)
 	if err := w.submit(&write{msg: msg, loose: true, done: func(_ Ack, err error) { answer <- err }}); err != nil {
 		return err
+	}
+	if ctx.Done() == nil {
+		return <-answer
 	}
 	select {
 	case err := <-answer:
@@ -274,8 +282,10 @@ func (w *Writer) store(group []*write) {
 // broker refuses the whole batch then, and does not say which, so each is to be published by itself.
 func (w *Writer) storeBatch(group []*write) bool {
 	msgs := make([]*nats.Msg, len(group))
-	for i, m := range group {
-		msgs[i] = m.msg
+	for i, m := range group { // copies: who has stopped waiting may do with the message what it wants
+		h := make(nats.Header, len(m.msg.Header)+3)
+		maps.Copy(h, m.msg.Header)
+		msgs[i] = &nats.Msg{Subject: m.msg.Subject, Header: h, Data: m.msg.Data}
 	}
 	first, err := w.batches.Write(w.stream, msgs)
 	if errors.Is(err, ErrDuplicateInBatch) {
