@@ -26,9 +26,17 @@ func TestThrift(t *testing.T) {
 			t.Errorf("%d bytes a second, %d live: %d percent, want %d", tt.allocated, tt.live, got, tt.want)
 		}
 	}
+	for live, want := range map[uint64]int64{0: busyMemory, busyHeap * 3 / 4: busyMemory, busyHeap: besideHeap + busyHeap*13/10, 1 << 40: besideHeap + 1<<40/10*13} {
+		if got := memoryFor(live); got < want-1000 || got > want+1000 {
+			t.Errorf("%d live: %d bytes in all, want %d", live, got, want)
+		}
+	}
 	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
 	before := debug.SetGCPercent(70)
 	defer debug.SetGCPercent(before)
+	limit := debug.SetMemoryLimit(1 << 40)
+	defer debug.SetMemoryLimit(limit)
 	ctx, end := context.WithTimeout(t.Context(), time.Millisecond)
 	defer end()
 	if err := thrift(ctx); err != nil {
@@ -36,5 +44,8 @@ func TestThrift(t *testing.T) {
 	}
 	if got := debug.SetGCPercent(70); got != 70 {
 		t.Errorf("left %d percent behind", got)
+	}
+	if got := debug.SetMemoryLimit(-1); got != 1<<40 {
+		t.Errorf("left a limit of %d bytes behind", got)
 	}
 }
