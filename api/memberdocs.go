@@ -50,6 +50,7 @@ var memberDocs = map[string]string{ //nolint:gosec // it describes secrets and h
 	"Handshake.origin":             "the DNS name by which we call ourselves, in the handshake and in every request; default: that of api.publicurl, if there is one",
 	"Handshake.rate":               "requests a minute to ask for, which are then never exceeded; absent = none is asked for",
 	"RetryPolicy.policy":           "exponential (initial, factor, max), fixed (initial) or schedule (its last entry repeats)",
+	"RetryPolicy.max":              "of exponential: what each delay is cut to, before jitter. It wins over initial too: with initial 24h and max 10h each delay is 10h",
 	"RetryPolicy.jitter":           "delay × (1 ± jitter)",
 	"RetryPolicy.maxattempts":      "first attempt included",
 	"RetryPolicy.maxage":           "no attempt after this, counted from acceptance; then a dead letter, reason expired_retry, about a second later also where it is held and nobody resumes it; 0s = none",

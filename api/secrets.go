@@ -19,7 +19,8 @@ func (a *API) secretRoutes() []route {
 		summary: "Encrypt stored secrets with the first key of secrets.keys",
 		text: "Beyond the contract: what hookfleet key rotate-secrets calls. Encrypts the secrets of up to 2,000 subscriptions and sources that are stored with " +
 			"another key, or unencrypted by an earlier release. It changes nothing that can be seen, no ETag, and may be called at any time, again and " +
-			"by several. First give every process the new key before the old one in secrets.keys; when remaining and locked are 0, take the old one out.",
+			"by several. When none is left, all records are stored once more, so that nothing of before is left in the store's " +
+			"files; the log says when that is done. First give every process the new key before the old one in secrets.keys; when remaining and locked are 0, take the old one out.",
 		handle:  a.rotateSecrets,
 		answers: []answer{{status: 200, text: "how far it has come", value: typeOf[rotation]()}},
 	}}

@@ -2,7 +2,9 @@ package events
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
+	"math/bits"
 	"sync"
 )
 
@@ -60,46 +62,110 @@ type children struct {
 // manyChildren is how many are still walked: comparing some names takes as long as hashing one.
 const manyChildren = 32
 
-// read makes the tree of a text that was checked when the event came in.
+// read makes the tree of a text that was checked when the event came in. It tells no more apart than it has to: who looks
+// at one member waits for it.
 func (t *tree) read(text []byte) {
-	// Usual JSON has a value or name every six bytes or more.
-	r := treeMaker{tree: t, scanner: scanner{text: text}, open: make([]uint32, 0, 2*manyChildren)}
-	t.text, t.nodes = text, make([]node, 0, len(text)/6+8)
-	r.value(skipSpace(text, 0))
-}
-
-type treeMaker struct {
-	*tree
-	scanner
-	open []uint32 // the children of what is being read, of each level behind those of the level above
-}
-
-func (r *treeMaker) value(i int) int {
-	switch r.scanner.text[i] {
-	case '{':
-		return r.container(i, '}')
-	case '[':
-		return r.container(i, ']')
-	default:
-		return r.scalar(i)
-	}
-}
-
-func (r *treeMaker) scalar(i int) int {
-	end := r.scalarEnd(i)
-	r.nodes = append(r.nodes, node{uint32(i), uint32(end)})
-	return end
-}
-
-// scalarEnd is behind the scalar at i, whose text was checked before: only its end is looked for.
-func (r *treeMaker) scalarEnd(i int) int {
-	text := r.scanner.text
-	if text[i] != '"' {
-		for i++; i < len(text) && text[i] > ' ' && text[i] != ',' && text[i] != '}' && text[i] != ']'; i++ {
+	t.text = text
+	nodes := make([]node, 0, guess(text))
+	in := uint32(0) // the innermost that is open: until it is closed, its end says in which it is
+	for i := 0; i < len(text); {
+		start := i
+		switch class[text[i]] {
+		case between:
+			i++
+			continue
+		case opening:
+			nodes = append(nodes, node{uint32(i), in})
+			in = uint32(len(nodes) - 1)
+			i++
+			continue
+		case closing:
+			in = t.close(nodes, in)
+			i++
+			continue
+		case quote:
+			if i++; len(text)-i >= 8 {
+				if n := quoteIn(binary.LittleEndian.Uint64(text[i:])); n < 8 && text[i+n-1] != '\\' { // nearly always
+					i += n + 1
+					break
+				}
+			}
+			i = stringEnd(text, i)
+		default:
+			for i++; i < len(text) && class[text[i]] == literal; i++ {
+			}
 		}
-		return i
+		nodes = append(nodes, node{uint32(start), uint32(i)})
+		if i < len(text) && (text[i] == ':' || text[i] == ',') { // nearly always
+			i++
+		}
 	}
-	for i++; ; {
+	t.nodes = nodes
+}
+
+// class is what begins with a byte, outside of strings.
+var class = [256]uint8{
+	' ': between, '\t': between, '\n': between, '\r': between, ',': between, ':': between,
+	'{': opening, '[': opening, '}': closing, ']': closing, '"': quote,
+}
+
+// The classes. What is none of the others is part of a number, true, false or null.
+const (
+	literal = iota
+	between
+	opening
+	closing
+	quote
+)
+
+// guess is about how many nodes a text has. Usual JSON has one every six bytes or fewer, and a long text has few.
+func guess(text []byte) int {
+	return min(len(text)/6, bytes.Count(text, []byte(`"`))/2+bytes.Count(text, []byte(`,`))) + 8
+}
+
+// close ends an object or array, and returns the one that it is in.
+func (t *tree) close(nodes []node, i uint32) (in uint32) {
+	n := &nodes[i]
+	in, n.end = n.end, uint32(len(nodes))
+	if n.end-i > manyChildren {
+		t.nodes = nodes
+		t.keep(DataValue{t, i})
+	}
+	return in
+}
+
+// keep notes the children of v when they are many.
+func (t *tree) keep(v DataValue) {
+	n := v.Len()
+	if n <= manyChildren {
+		return
+	}
+	c := &children{items: make([]uint32, 0, n)}
+	if v.Kind() == ValueObject {
+		c.names = make(map[string]uint32, n)
+	}
+	for at := range v.nodes() {
+		c.items = append(c.items, at)
+		if c.names != nil {
+			c.names[t.string(at-1)] = at
+		}
+	}
+	if t.large == nil {
+		t.large = make(map[uint32]*children)
+	}
+	t.large[v.at] = c
+}
+
+// quoteIn is which byte of eight is the first quote; 8 = none is.
+func quoteIn(word uint64) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	word ^= '"' * ones
+	return bits.TrailingZeros64((word-ones)&^word&highs) / 8
+}
+
+// stringEnd is behind the quote that ends a string; i is within it.
+func stringEnd(text []byte, i int) int {
+	for {
 		i += bytes.IndexByte(text[i:], '"') + 1
 		slashes := 0
 		for text[i-2-slashes] == '\\' {
@@ -109,38 +175,6 @@ func (r *treeMaker) scalarEnd(i int) int {
 			return i
 		}
 	}
-}
-
-func (r *treeMaker) container(i int, closing byte) int {
-	text, self, first := r.scanner.text, len(r.nodes), len(r.open)
-	r.nodes = append(r.nodes, node{start: uint32(i)})
-	for i = skipSpace(text, i+1); text[i] != closing; i = r.next(i) {
-		if closing == '}' {
-			i = r.colon(r.scalar(i))
-		}
-		r.open = append(r.open, uint32(len(r.nodes)))
-		i = r.value(i)
-	}
-	r.nodes[self].end = uint32(len(r.nodes))
-	if len(r.open)-first > manyChildren {
-		r.keep(uint32(self), r.open[first:], closing == '}')
-	}
-	r.open = r.open[:first]
-	return i + 1
-}
-
-func (r *treeMaker) keep(self uint32, items []uint32, named bool) {
-	c := &children{items: append([]uint32(nil), items...)}
-	if named {
-		c.names = make(map[string]uint32, len(items))
-		for _, i := range items {
-			c.names[r.string(i-1)] = i
-		}
-	}
-	if r.large == nil {
-		r.large = make(map[uint32]*children)
-	}
-	r.large[self] = c
 }
 
 // behind is the node that follows i and all that is in it.
@@ -279,24 +313,25 @@ func (v DataValue) Member(name string) (member DataValue, ok bool) {
 		at, ok := c.names[name]
 		return DataValue{v.tree, at}, ok
 	}
-	for at := range v.nodes() {
-		if v.tree.isNamed(at-1, name) {
-			member, ok = DataValue{v.tree, at}, true
+	for i, end := v.at+1, v.tree.nodes[v.at].end; i < end; i = v.tree.behind(i + 1) {
+		if v.tree.isNamed(i, name) {
+			member, ok = DataValue{v.tree, i + 1}, true
 		}
 	}
 	return member, ok
 }
 
-// isNamed reports whether the string at i stands for name, without copying it.
+// isNamed reports whether the string at i stands for name, without copying it. Escapes only make it longer.
 func (t *tree) isNamed(i uint32, name string) bool {
 	inner := t.text[t.nodes[i].start+1 : t.nodes[i].end-1]
-	if len(inner) < len(name) || len(inner) > maxEscape*len(name) {
+	switch {
+	case len(inner) < len(name):
 		return false
+	case len(inner) == len(name):
+		return string(inner) == name && bytes.IndexByte(inner, '\\') < 0
+	default:
+		return len(inner) <= maxEscape*len(name) && bytes.IndexByte(inner, '\\') >= 0 && string(t.bytes(i)) == name
 	}
-	if bytes.IndexByte(inner, '\\') < 0 {
-		return string(inner) == name
-	}
-	return string(t.bytes(i)) == name
 }
 
 // maxEscape is how many bytes of a string may stand for one: \u0041.

@@ -74,6 +74,29 @@ func TestValue(t *testing.T) {
 	}
 }
 
+// lookedUp is plain(v), with members looked up by their names.
+func lookedUp(v DataValue) any {
+	switch v.Kind() {
+	case ValueObject:
+		m := map[string]any{}
+		for i := range v.Len() {
+			name, _, _ := v.MemberAt(i)
+			member, _ := v.Member(name)
+			m[name] = lookedUp(member)
+		}
+		return m
+	case ValueArray:
+		list := []any{}
+		for i := range v.Len() {
+			item, _ := v.Item(i)
+			list = append(list, lookedUp(item))
+		}
+		return list
+	default:
+		return plain(v)
+	}
+}
+
 // lookUp checks that what is found by name or place is what is there.
 func lookUp(t *testing.T, v DataValue) {
 	t.Helper()
@@ -169,7 +192,65 @@ func FuzzValue(f *testing.F) {
 		if diff := cmp.Diff(want, plain(v)); diff != "" {
 			t.Fatal(diff)
 		}
+		if diff := cmp.Diff(want, lookedUp(v)); diff != "" {
+			t.Fatal(diff)
+		}
 	})
+}
+
+// Where a string ends does not depend on how long it is, on what stands where in it, or on what follows.
+func TestValueFindsTheEndOfStrings(t *testing.T) {
+	t.Parallel()
+	for n := range 40 {
+		for at := range n + 1 {
+			for _, middle := range []string{`\"`, `\\`, `\\\"`, `\\\\`, `\u0022`, `é`, `,`, `}`, `":`[1:], `[`} {
+				text := `"` + strings.Repeat("x", at) + middle + strings.Repeat("y", n-at) + `"`
+				data := `{` + text + `:` + text + `,"b":[` + text + ` ,` + text + `]}`
+				v, ok := event(t, `,"data":`+data).JSON()
+				var want any
+				if err := json.Unmarshal([]byte(data), &want); err != nil || !ok {
+					t.Fatalf("%s: %v", data, err)
+				}
+				if diff := cmp.Diff(want, lookedUp(v)); diff != "" {
+					t.Fatalf("%s: %s", data, diff)
+				}
+			}
+		}
+	}
+}
+
+// A name with a backslash is not the name that the same text stands for when it is an escape.
+func TestValueNamesWithBackslashes(t *testing.T) {
+	t.Parallel()
+	v, _ := event(t, `,"data":{"a\\nb":1,"a\nb":2,"\u0061":3,"c":"\u0064\\"}`).JSON()
+	for name, want := range map[string]string{"a\\nb": "1", "a\nb": "2", "a": "3", `\u0061`: "", `a\\nb`: "", "c": "d\\"} {
+		member, ok := v.Member(name)
+		if ok != (want != "") || ok && (member.Text() != want || !member.Is(want)) {
+			t.Errorf("%q is %v", name, ok)
+		}
+	}
+	if c, _ := v.Member("c"); c.Is(`\u0064\\`) || c.Is(`d\\\`) {
+		t.Error("a text is its escapes")
+	}
+}
+
+// As deep, and as wide at each level, as is taken.
+func TestValueOfDeepData(t *testing.T) {
+	t.Parallel()
+	data := `7`
+	for range maxDepth - 2 { // beside the event itself, and the arrays
+		data = `{"a":0,` + wide(40, `"m%d":[]`) + `,"a":` + data + `}`
+	}
+	v, ok := event(t, `,"data":`+data).JSON()
+	for range maxDepth - 2 {
+		if v.Len() != 42 {
+			t.Fatalf("%d members", v.Len())
+		}
+		v, ok = v.Member("a")
+	}
+	if !ok || v.Text() != "7" {
+		t.Error("what is deepest is not found")
+	}
 }
 
 // The cost of the first look at data of 1 KiB.

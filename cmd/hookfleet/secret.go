@@ -29,7 +29,10 @@ func newRotateSecrets(r *remote) *cobra.Command {
 		Long: `Encrypt all stored secrets with the first key of secrets.keys of the process that answers.
 
 To change the key: put a new one (hookfleet key new-secret) before the old one in secrets.keys of every process, or in the
-first line of secrets.key in the data directory, and restart them; run this; take the old one out.`,
+first line of secrets.key in the data directory, and restart them; run this; take the old one out.
+
+The process that answered then sees to it that nothing of before is left in the store's files, and says in its log when
+that is done.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := r.client()
 			if err != nil {

@@ -58,6 +58,7 @@ type Registry struct {
 	floor                atomic.Uint64 // the highest that Prune was told
 	fresh                fresh
 	changes              changes
+	scrubs               chan struct{} // asks for one
 }
 
 // Entry is a subscription as it is now. It is immutable.
@@ -105,7 +106,7 @@ func New(js jetstream.JetStream, cfg Config, log zerolog.Logger) (*Registry, err
 		lanes: make(map[string]struct{}), opener: events.Opener{Sealer: cfg.Secrets},
 		health: make(map[string]storedHealth), backlogged: make(map[string]struct{}),
 		sources: make(map[string]*SourceEntry),
-		loaded:  make(chan struct{}),
+		loaded:  make(chan struct{}), scrubs: make(chan struct{}, 1),
 	}
 	r.sourceBucket = newBucket(stream.BucketSources, sourceTable{r})
 	r.subscriptions = newBucket(stream.BucketSubscriptions, subscriptionTable{r})
@@ -125,6 +126,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			close(r.loaded)
 		}
 	})
+	wg.Go(func() { r.scrubWhenAsked(ctx) })
 	wg.Wait()
 	r.changes.end()
 	r.sourceChanges.end()

@@ -33,7 +33,7 @@ type Resealed struct {
 
 // Reseal stores secrets that are not stored with the first key anew, of at most limit subscriptions. It changes nothing
 // else, not even an ETag, and may run in several processes at a time. When nothing is left, no key but the first is
-// needed any more.
+// needed any more, and Run goes on to see that the store's files have nothing of what was stored before.
 func (r *Registry) Reseal(ctx context.Context, limit int) (Resealed, error) {
 	if r.cfg.Secrets == nil {
 		return Resealed{}, nil
@@ -70,6 +70,7 @@ func (r *Registry) Reseal(ctx context.Context, limit int) (Resealed, error) {
 		if err := r.storeMark(ctx); err != nil {
 			return Resealed{}, err
 		}
+		r.askToScrub()
 	}
 	return Resealed{Key: r.cfg.Secrets.KeyID(), Done: done, Left: left, Locked: locked}, nil
 }
@@ -117,12 +118,15 @@ func (r *Registry) unsealed() (ids []string, locked int) {
 	return ids, len(r.locked)
 }
 
+// reseal stores the record of id as it is, its secrets with the present key.
 func (r *Registry) reseal(ctx context.Context, id string) (stored bool, err error) {
 	rec, old, revision := r.current(id)
-	if old == nil || rec.locked != nil {
+	if old == nil && len(rec.Past) == 0 || rec.locked != nil {
 		return false, nil
 	}
-	rec.ETag = old.Revision
+	if old != nil {
+		rec.ETag = old.Revision
+	}
 	_, err = r.store(ctx, id, &rec, revision)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) { // somebody else's change goes first, and has sealed it
 		return false, nil

@@ -47,8 +47,8 @@ type Counts struct {
 	Held   uint64
 }
 
-// Waitlist looks at and cancels what waits. It is safe for concurrent use and keeps nothing. Its reads are the leader's,
-// so that they know every acknowledged write.
+// Waitlist looks at and cancels what waits. It is safe for concurrent use and keeps nothing. Its reads know every
+// acknowledged write.
 type Waitlist struct{ reader }
 
 // NewWaitlist works through js, whose connection should not be one that publishes much: see NewHistory.
@@ -63,7 +63,7 @@ func (w *Waitlist) Find(ctx context.Context, subscription, id string) (p *Parked
 	where := places(subscription, id)
 	// The timer twice: what was due at the first look may be a timer again when we look for what is due.
 	for _, at := range append(where[:], where[0]) {
-		m, err := w.leader(ctx, at.stream, getRequest{Last: at.subject})
+		m, err := w.newest(ctx, at.stream, at.subject)
 		if err != nil {
 			return nil, false, err
 		}
@@ -77,7 +77,7 @@ func (w *Waitlist) Find(ctx context.Context, subscription, id string) (p *Parked
 
 // Held returns the delivery as it lies in its sink's held queue; ok is false when it does not, wherever else it waits.
 func (w *Waitlist) Held(ctx context.Context, subscription, id string) (p *Parked, ok bool, err error) {
-	m, err := w.leader(ctx, HeldName, getRequest{Last: HeldSubject(subscription, id)})
+	m, err := w.newest(ctx, HeldName, HeldSubject(subscription, id))
 	if m == nil || err != nil {
 		return nil, false, err
 	}
@@ -256,7 +256,7 @@ func (w *Waitlist) queuedByName(ctx context.Context, q queue, yield func(*Parked
 		return
 	}
 	for _, name := range names {
-		m, err := w.leader(ctx, q.stream, getRequest{Last: name})
+		m, err := w.newest(ctx, q.stream, name)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -57,6 +58,47 @@ func TestWaitlistFind(t *testing.T) {
 			t.Errorf("Find(%q) = %+v, %v, %v", id, p, ok, err)
 		}
 	}
+}
+
+// A look-up of what is held waited behind all that was asked of the broker's API before it, for seconds where many
+// consumers were made.
+func TestHeldIsFoundWhileTheAPIIsBusy(t *testing.T) {
+	t.Parallel()
+	const asked, rounds = 1000, 10
+	f := setup(t)
+	w := NewWaitlist(f.read)
+	e := f.event("acme", "e")
+	d := f.delivery(e, 1, "sub", time.Now())
+	f.hold(e, d)
+	for range rounds { // one in which this goroutine was not held up itself is enough
+		answers := make(chan *nats.Msg, asked)
+		sub, err := f.nc.ChanSubscribe(f.nc.NewInbox(), answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range asked {
+			err := f.nc.PublishRequest("$JS.API.CONSUMER.CREATE."+Events, sub.Subject,
+				[]byte(`{"stream_name":"EVENTS","config":{"ack_policy":"none","mem_storage":true,"inactive_threshold":1000000000}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := w.Held(t.Context(), "sub", d.ID); err != nil || !ok {
+			t.Fatalf("%v, %v", ok, err)
+		}
+		before := len(answers)
+		natstest.Eventually(t, patience, func() bool { return len(answers) == asked })
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+		if before < asked/2 {
+			return
+		}
+	}
+	t.Error("it is answered after what was asked before it")
 }
 
 func TestWaitlistCancel(t *testing.T) {

@@ -233,29 +233,35 @@ func readAll(t *testing.T, dir string) string {
 // record is the stored record of the subscription, as JSON.
 func (v *vaulted) record(change func(record map[string]json.RawMessage)) string {
 	v.t.Helper()
-	_, js := connect(v.t, v.s.BrokerURL(v.s.Key))
-	kv, err := js.KeyValue(v.t.Context(), "hookfleet_subscriptions")
+	return storedRecord(v.t, v.s, "hookfleet_subscriptions", v.name, change)
+}
+
+// storedRecord is what lies in a bucket, as JSON; change, if there is one, changes it first.
+func storedRecord(t *testing.T, s *fleettest.Server, bucket, key string, change func(record map[string]json.RawMessage)) string {
+	t.Helper()
+	_, js := connect(t, s.BrokerURL(s.Key))
+	kv, err := js.KeyValue(t.Context(), bucket)
 	if err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
-	e, err := kv.Get(v.t.Context(), v.name)
+	e, err := kv.Get(t.Context(), key)
 	if err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if change == nil {
 		return string(e.Value())
 	}
 	record := map[string]json.RawMessage{}
 	if err := json.Unmarshal(e.Value(), &record); err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
 	change(record)
 	b, err := json.Marshal(record)
 	if err != nil {
-		v.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if _, err := kv.Put(v.t.Context(), v.name, b); err != nil {
-		v.t.Fatal(err)
+	if _, err := kv.Put(t.Context(), key, b); err != nil {
+		t.Fatal(err)
 	}
 	return string(b)
 }
