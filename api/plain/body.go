@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"errors"
 	"io"
 	"net/http"
 )
@@ -34,7 +35,7 @@ func (b *body) Read(p []byte) (n int, err error) {
 	case err != nil:
 		b.failed = true
 		b.conn.cancel() // as net/http does: nobody is there to read an answer
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 	}

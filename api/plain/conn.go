@@ -2,6 +2,7 @@ package plain
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -164,14 +165,11 @@ func (c *conn) more() (v verdict, ok bool) {
 		c.w = copy(c.scratch.in[:], c.scratch.in[c.r:c.w])
 		c.r = 0
 	}
-	switch err := c.fill(); {
-	case err == nil:
-		return part, true
-	case err == io.EOF:
+	err := c.fill()
+	if errors.Is(err, io.EOF) {
 		return odd, false // net/http knows what to say to half a head
-	default:
-		return part, false
 	}
+	return part, err == nil
 }
 
 // fill reads what there is, and waits when there is nothing.
@@ -196,14 +194,13 @@ func (c *conn) tryRead(fd uintptr) bool {
 	}
 	for {
 		c.got, c.err = syscall.Read(int(fd), c.scratch.in[c.w:])
-		switch c.err {
-		case syscall.EINTR:
-		case syscall.EAGAIN:
+		if errors.Is(c.err, syscall.EAGAIN) {
 			if c.w == 0 {
 				c.release()
 			}
 			return false
-		default:
+		}
+		if !errors.Is(c.err, syscall.EINTR) {
 			return true
 		}
 	}

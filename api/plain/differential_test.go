@@ -3,6 +3,7 @@ package plain_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func handler(w http.ResponseWriter, r *http.Request) {
 	case "none":
 		w.WriteHeader(http.StatusNoContent)
 		_, err := w.Write([]byte("x"))
-		if err != http.ErrBodyNotAllowed {
+		if !errors.Is(err, http.ErrBodyNotAllowed) {
 			panic(err)
 		}
 	case "short":
@@ -54,7 +55,7 @@ func handler(w http.ResponseWriter, r *http.Request) {
 	case "long":
 		h.Set("Content-Length", "5")
 		fmt.Fprint(w, "12345")
-		if _, err := w.Write([]byte("6")); err != http.ErrContentLength {
+		if _, err := w.Write([]byte("6")); !errors.Is(err, http.ErrContentLength) {
 			panic(err)
 		}
 	case "panic":
