@@ -29,6 +29,15 @@ var (
 	ErrUnavailable = errors.New("the events could not be stored")
 )
 
+// Receipt says that an event is durable.
+type Receipt struct {
+	ID        string `json:"id"`
+	Source    string `json:"source"`
+	Tenant    string `json:"tenant"`
+	Sequence  uint64 `json:"sequence"`
+	Duplicate bool   `json:"duplicate"` // it was stored before, at Sequence, and is not delivered again
+}
+
 // IngestDeps is what an Ingest works with.
 type IngestDeps struct {
 	JS      jetstream.JetStream
