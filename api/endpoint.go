@@ -98,11 +98,11 @@ func (a *API) endpoint(r *route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
+		defer func() { counted.observe(rec.status, time.Since(start)) }()
 		defer func() {
 			if p := recover(); p != nil {
 				a.panicked(rec, req, p)
 			}
-			counted.observe(rec.status, time.Since(start))
 		}()
 		key, err := a.serve(r, rec, req)
 		if err != nil {
@@ -153,11 +153,12 @@ func (a *API) handle(c *call) error {
 	return r.handle(c)
 }
 
-// refuse answers with the problem of err. What the caller is not told is logged under an id that it is told.
+// refuse answers with the problem of err. What the caller is not told is logged under an id that it is told. Who has gone gets no answer: net/http
+// would make it 200, and who has closed its own half only would take that for an event that is stored.
 func (a *API) refuse(w *recorder, r *http.Request, err error) {
-	if r.Context().Err() != nil { // nobody is there to read an answer
+	if r.Context().Err() != nil {
 		w.status = statusClientGone
-		return
+		panic(http.ErrAbortHandler)
 	}
 	p, told := a.asProblem(err)
 	if !told {
