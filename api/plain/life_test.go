@@ -49,7 +49,7 @@ func closes(t *testing.T, c net.Conn) string {
 func TestHalfClosed(t *testing.T) {
 	t.Parallel()
 	s := startPlain(t, http.HandlerFunc(handler))
-	if got := talk(t, s.addr, []string{post("", "body") + post("", "last")}, true, 3); len(got) != 2 || got[1].Body != "last<nil>" {
+	if got := talk(t, s.addr, []string{post("", "body") + post("", "last")}, true, 3); len(got) != 2 || got[1].Body != "last" {
 		t.Errorf("%+v", got)
 	}
 }
