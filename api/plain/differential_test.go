@@ -81,6 +81,7 @@ type answered struct {
 	Status string
 	Header http.Header
 	Body   string
+	Cut    bool // its end did not come; whether by a close or a reset depends on what else the client had sent
 	Close  bool
 }
 
@@ -119,7 +120,7 @@ func talk(t *testing.T, addr string, pieces []string, half bool, expected int) (
 		if r.ContentLength >= 0 {
 			r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // which http.ReadResponse may take out
 		}
-		all = append(all, answered{r.Status, r.Header, fmt.Sprint(string(body), err), r.Close})
+		all = append(all, answered{r.Status, r.Header, string(body), err != nil, r.Close})
 		if r.Close {
 			if _, err := in.ReadByte(); err == nil {
 				t.Error("bytes behind the last answer")
