@@ -136,10 +136,15 @@ func (r reader) leader(ctx context.Context, stream string, req getRequest) (*sto
 // newest is the last message of a subject, and never one that was written over before: where one server has everything
 // by a direct get, which costs less, else by the leader.
 func (r reader) newest(ctx context.Context, stream, subject string) (*stored, error) {
+	return r.certain(ctx, stream, getRequest{Last: subject})
+}
+
+// certain asks the server whose word counts.
+func (r reader) certain(ctx context.Context, stream string, req getRequest) (*stored, error) {
 	if r.alone() {
-		return r.direct(ctx, stream, getRequest{Last: subject})
+		return r.direct(ctx, stream, req)
 	}
-	return r.leader(ctx, stream, getRequest{Last: subject})
+	return r.leader(ctx, stream, req)
 }
 
 // alone reports whether one server has everything. While there is no connection that is not known, and what is asked then
