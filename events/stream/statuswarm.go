@@ -18,9 +18,6 @@ const (
 	warmMessage = 16 << 10
 )
 
-// nobodysStatus is where no status is ever stored: hashes are longer.
-const nobodysStatus = SubjectStatuses + "-.-.-"
-
 // Warm has the broker make the list of subjects of each block of the newest statuses, where it has none. Without one the
 // first look-up in a block takes 4 to 8 ms instead of the 1 to 3 of reading it. The broker forgets a list two minutes after
 // it last looked into it.
