@@ -43,6 +43,7 @@ func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
 				more = false
 			}
 		}
+		signal(x.asked)
 		var answer []byte
 		if x.catchUp(ctx) != nil || x.storeAsked(ctx, waiting) != nil {
 			answer = stream.StillBehind

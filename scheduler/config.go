@@ -22,6 +22,9 @@ type Config struct {
 	Index      bool          // whether there is an index of statuses
 	SaveIndex  time.Duration // how often statuses are stored, and it is saved how far the index of them has come
 
+	Warm    time.Duration // how often the statuses are warmed, well within the two minutes after which the broker forgets
+	WarmFor time.Duration // how long after the last look-up, or the start; what it takes is 137 bytes of memory a status
+
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
 }
@@ -39,6 +42,8 @@ func DefaultConfig() Config {
 		Expire:    time.Second,
 		Index:     true,
 		SaveIndex: 10 * time.Second, // as much and half of it again is read again after a kill
+		Warm:      50 * time.Second,
+		WarmFor:   time.Hour,
 		// A take-over takes LeaseExpiry and at most LeaseRenew twice: 10 s.
 		LeaseRenew:  2 * time.Second,
 		LeaseExpiry: 6 * time.Second,
@@ -52,7 +57,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"expiry", c.Expire}, {"saving of the index", c.SaveIndex}, {"lease renewal", c.LeaseRenew},
+		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"expiry", c.Expire}, {"saving of the index", c.SaveIndex}, {"warming", c.Warm}, {"warming for nobody", c.WarmFor}, {"lease renewal", c.LeaseRenew},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not positive", d.name, d.value))

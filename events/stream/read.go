@@ -137,10 +137,15 @@ func (r reader) leader(ctx context.Context, stream string, req getRequest) (*sto
 // by a direct get, else by the leader. A direct get costs less, and does not queue: all requests of JetStream's API go
 // through as many goroutines of the server as it has cores, and behind those that make consumers a look-up took seconds.
 func (r reader) newest(ctx context.Context, stream, subject string) (*stored, error) {
+	return r.certain(ctx, stream, getRequest{Last: subject})
+}
+
+// certain asks the server whose word counts.
+func (r reader) certain(ctx context.Context, stream string, req getRequest) (*stored, error) {
 	if r.alone() {
-		return r.direct(ctx, stream, getRequest{Last: subject})
+		return r.direct(ctx, stream, req)
 	}
-	return r.leader(ctx, stream, getRequest{Last: subject})
+	return r.leader(ctx, stream, req)
 }
 
 // alone reports whether one server has everything. While there is no connection that is not known, and what is asked then
