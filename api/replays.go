@@ -131,7 +131,7 @@ func (a *API) replayRoutes() []route {
 
 const createReplayText = "Each delivery is a new one (replayof, replay) with the webhook-id of the first, and full retries that begin anew. They are made " +
 	"evenly at the replay's rate, and no more of them are on their first attempt at a time than half of the subscription's concurrency, so that " +
-	"the other half is for live traffic. Without a rate, all such replays together make 100 a second, and each at most half of its subscription's " +
+	"the other half is for live traffic. Without a rate, all such replays together make 50 a second, and each at most half of its subscription's " +
 	"own rate. From events, a delivery that an earlier replay of this subscription made is not made again, whatever the ranges of the two, unless " +
 	"again is true: it counts as skipped. Replays of one subscription's events go one after the other. A dead letter leaves the list when its " +
 	"replay is made; it dies as another one. What is deleted before the replay comes to it, because it is older than the retention, is not " +

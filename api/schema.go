@@ -67,7 +67,7 @@ var leaves = map[reflect.Type]func() map[string]any{
 				"permit": map[string]any{"type": "integer"}, "per": map[string]any{"type": "string"}, "burst": map[string]any{"type": "integer"},
 			},
 			"description": "new deliveries a second; or permit, per and burst as those of a subscription, where burst is how many may be made up for " +
-				"after a stall. Retries are not counted. Default: 100 a second for all replays that say none together, and at most half of the subscription's rate",
+				"after a stall. Retries are not counted. Default: 50 a second for all replays that say none together, and at most half of the subscription's rate",
 		}
 	},
 	typeOf[events.ReplayState](): enum(replayStates),

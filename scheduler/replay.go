@@ -28,7 +28,7 @@ const (
 	maxPlanBytes = 4 << 20
 	// replayIdle is how soon one looks again that waits for others: a retry, a turn, its owner.
 	replayIdle = 500 * time.Millisecond
-	// replayLook is how many messages one step reads at most: 20,000 a second, some ten percent of a core.
+	// replayLook is how many messages one step reads at most, to find any: 20,000 a second, some ten percent of a core.
 	replayLook = 512
 	// maxUnmarked bounds the rows of events that wait to be marked, 20 bytes each in every write of the run. Marking costs a
 	// write more.
@@ -64,12 +64,12 @@ type replay struct {
 
 	fresh, open map[string]struct{} // as those of the run
 	queue       []*candidate        // the plan, ready to be made
-	first       bool                // nobody has tried to make it before
+	bytes       int                 // of the events in queue
+	safe        int                 // so many of queue are in what is stored, and may be made
 	unsynced    bool                // some of what was made may not be on disk
 	marks       *stream.Marks
 	matcher     matcher
 	pace        replayPace
-	page        int           // messages to read at a time
 	interval    time.Duration // between two deliveries, when it last made some
 	awaits      bool          // it has little to do before some of its deliveries have ended
 }
@@ -153,8 +153,8 @@ func (r *replay) takeOver(ctx context.Context) (gone bool, err error) {
 	if err := r.Registry.Fresh(ctx); err != nil {
 		return false, err
 	}
-	r.job, r.marks, r.matcher, r.pace, r.page, r.checked = job, nil, matcher{}, replayPace{}, minPage, time.Now()
-	r.queue, r.unsynced = nil, false
+	r.job, r.marks, r.matcher, r.pace, r.checked = job, nil, matcher{}, replayPace{}, time.Now()
+	r.queue, r.bytes, r.safe, r.unsynced = nil, 0, 0, false
 	r.fresh, r.open = setOf(job.Run.Fresh), setOf(job.Run.Open)
 	if r.job.Run.Number == 0 {
 		if err := r.begin(ctx); err != nil {
@@ -234,7 +234,7 @@ func (r *replay) rest(ctx context.Context) error {
 	}
 	r.yield(r)
 	r.share(r, false)
-	r.pace, r.queue = replayPace{}, nil
+	r.pace, r.queue, r.bytes, r.safe = replayPace{}, nil, 0, 0
 	return nil
 }
 
@@ -284,7 +284,7 @@ func (r *replay) saveNow(ctx context.Context) error {
 		r.finished = false
 		return err
 	}
-	r.changed, r.stored = false, time.Now()
+	r.changed, r.stored, r.safe = false, time.Now(), len(r.queue)
 	return nil
 }
 

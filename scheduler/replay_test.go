@@ -166,13 +166,8 @@ func TestReplayTakenOver(t *testing.T) {
 		if !ok || !r.turn(r) {
 			t.Fatal("no subscription, or not its turn")
 		}
-		var made []*candidate
-		if r.first = len(r.job.Run.Plan) == 0; r.first {
-			made, err = r.plan(t.Context(), entry, 20)
-		} else {
-			made, err = r.planned(t.Context())
-		}
-		must(t, err)
+		must(t, r.fill(t.Context(), entry, 20, 20))
+		made := r.queue
 		if kill%5 == 0 {
 			continue // before it is stored
 		}
@@ -242,8 +237,8 @@ func TestReplayDeadLetterTakenOver(t *testing.T) {
 	_, err := r.takeOver(t.Context())
 	must(t, err)
 	entry, _ := r.subscription()
-	made, err := r.plan(t.Context(), entry, 6)
-	must(t, err)
+	must(t, r.fill(t.Context(), entry, 6, 6))
+	made := r.queue
 	must(t, r.saveNow(t.Context()))
 	for _, c := range made[:4] {
 		f.publish(c.waiting.ReplayMessage())

@@ -20,97 +20,94 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 		return false, nil
 	}
 	interval, burst := r.rate(entry)
-	if len(r.queue) == 0 {
-		if err := r.prepare(ctx, entry, interval); err != nil || len(r.queue) == 0 {
-			return true, err
-		}
-	}
 	limit := freshLimit(entry.Subscription)
 	r.interval, r.awaits = interval, 2*len(r.fresh) >= limit
-	n := min(r.pace.allowed(time.Now(), interval, burst), limit-len(r.fresh), maxOpen-len(r.fresh)-len(r.open), len(r.queue))
+	n := min(r.pace.allowed(time.Now(), interval, burst), limit-len(r.fresh), maxOpen-len(r.fresh)-len(r.open))
 	if n <= 0 {
 		return len(r.open) < maxOpen, nil
 	}
+	if err := r.fill(ctx, entry, n, int(replayAhead/interval)); err != nil || len(r.queue) == 0 {
+		return true, err
+	}
+	if n = min(n, len(r.queue)); n > r.safe {
+		if err := r.saveNow(ctx); err != nil {
+			return true, err
+		}
+	}
+	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
+		if r.job.Run.Records, err = r.records.End(ctx); err != nil {
+			return true, err
+		}
+	}
 	made := r.queue[:n]
-	r.queue = r.queue[n:]
+	r.queue, r.safe = r.queue[n:], r.safe-n
 	r.pace.spend(n, interval)
 	return true, r.make(ctx, made)
 }
 
-// prepare plans the next deliveries, some steps ahead, and stores the plan.
-func (r *replay) prepare(ctx context.Context, entry *registry.Entry, interval time.Duration) (err error) {
+// fill reads on when less is planned than ahead, or than may be made now. It is one read a step where that is enough: live
+// events wait for each, and for many in a row they wait long.
+func (r *replay) fill(ctx context.Context, entry *registry.Entry, now, ahead int) error {
 	run := &r.job.Run
-	if r.first = len(run.Plan) == 0; r.first {
-		r.queue, err = r.plan(ctx, entry, min(max(int(replayAhead/interval), 1), maxPlan))
-	} else {
-		r.queue, err = r.planned(ctx)
+	if len(r.queue) < len(run.Plan) {
+		return r.planned(ctx)
 	}
-	if err != nil || len(r.queue) == 0 {
-		return err
-	}
-	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
-		if run.Records, err = r.records.End(ctx); err != nil {
+	for want, looked := max(now, ahead), 0; len(r.queue) < min(want, maxPlan) && looked < replayLook; looked += replayPage {
+		if r.bytes >= maxPlanBytes || run.Next > r.job.Through {
+			return nil
+		}
+		page, next, err := r.candidates(ctx, entry)
+		if err != nil {
 			return err
 		}
-	}
-	return r.saveNow(ctx)
-}
-
-// plan looks for the next n deliveries to make.
-func (r *replay) plan(ctx context.Context, entry *registry.Entry, n int) (made []*candidate, err error) {
-	run := &r.job.Run
-	size := 0
-	for looked := 0; looked < replayLook && len(made) < n && size < maxPlanBytes && run.Next <= r.job.Through; looked += r.page {
-		page, next, err := r.candidates(ctx, entry, n-len(made))
-		if err != nil {
-			return nil, err
-		}
-		r.changed = true
 		for _, c := range page {
-			if len(made) == n {
-				next = c.At
-				break
-			}
 			before, err := r.madeBefore(ctx, c.At)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if run.Counts.Matched++; before {
 				r.skip()
 				continue
 			}
-			made = append(made, c)
+			c.first = true
+			r.enqueue(c)
 			run.Plan = append(run.Plan, c.Planned)
-			_, payload := c.waiting.Event.Message()
-			size += len(payload)
 		}
-		run.Next = next
+		run.Next, r.changed, want = next, true, now
 	}
-	return made, nil
+	return nil
+}
+
+func (r *replay) enqueue(c *candidate) {
+	_, payload := c.waiting.Event.Message()
+	c.size = len(payload)
+	r.queue, r.bytes = append(r.queue, c), r.bytes+c.size
 }
 
 // planned reads again what is planned and was not made: by whoever planned it, or before a pause. What others have made
 // meanwhile is left out.
-func (r *replay) planned(ctx context.Context) (made []*candidate, err error) {
+func (r *replay) planned(ctx context.Context) error {
 	run := &r.job.Run
 	var plan []stream.Planned
+	r.queue, r.bytes = nil, 0
 	for _, p := range run.Plan {
 		c, err := r.again(ctx, p)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		before, err := r.madeBefore(ctx, p.At)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if c == nil || before { // nil: the event was trimmed, or somebody else replayed the dead letter
 			r.skip()
 			continue
 		}
-		made, plan = append(made, c), append(plan, p)
+		r.enqueue(c)
+		plan = append(plan, p)
 	}
 	run.Plan, r.changed = plan, true
-	return made, nil
+	return nil
 }
 
 // make makes the first deliveries of the plan. They are on disk when the run is stored the next time. Where we plan them
@@ -142,9 +139,10 @@ func (r *replay) make(ctx context.Context, made []*candidate) error {
 	}
 	r.unsynced = true
 	for i, c := range made {
-		if err := r.made(ctx, c.Planned, !r.first || !acks[i].Duplicate); err != nil {
+		if err := r.made(ctx, c.Planned, !c.first || !acks[i].Duplicate); err != nil {
 			return err
 		}
+		r.bytes -= c.size
 	}
 	r.job.Run.Plan = r.job.Run.Plan[len(made):]
 	return nil
@@ -264,8 +262,8 @@ func (r *replay) resolve(ctx context.Context) error {
 // dryRun counts what would be made.
 func (r *replay) dryRun(ctx context.Context, entry *registry.Entry) (moved bool, err error) {
 	run := &r.job.Run
-	for looked := 0; looked < replayLook && run.Next <= r.job.Through; looked += r.page {
-		page, next, err := r.candidates(ctx, entry, maxPage)
+	for looked := 0; looked < replayLook && run.Next <= r.job.Through; looked += replayPage {
+		page, next, err := r.candidates(ctx, entry)
 		if err != nil {
 			return false, err
 		}

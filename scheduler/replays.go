@@ -20,9 +20,9 @@ const (
 	replayPrune = time.Hour
 	// replayRetry is how long replays wait after something went wrong.
 	replayRetry = time.Second
-	// replayRate is how many deliveries a second replays make that say no rate, all of them together: with 500 the p99 of live
-	// events was seen to move by half, with 100 by a quarter (docs/decisions/0017).
-	replayRate = 100
+	// replayRate is how many deliveries a second replays make that say no rate, all of them together: with 100 the p99 of live
+	// events was seen to move by up to a third, with 50 by a tenth (docs/decisions/0017).
+	replayRate = 50
 )
 
 // replays are the jobs that this process runs while it holds the lease, each on a goroutine of its own. The API bounds how

@@ -10,25 +10,23 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// Messages that a replay reads at a time: few where nearly each is made, because it reads on from the first one that it
-// has no room for; and never many, because the broker stores no event while it answers, some 20 µs a message.
-const (
-	minPage = 8
-	maxPage = 16
-)
+// replayPage is how many messages a replay reads at a time: the broker stores no event while it answers, some 20 µs a
+// message.
+const replayPage = 16
 
 // candidate is a delivery that a replay may make.
 type candidate struct {
 	stream.Planned
 	waiting *stream.Waiting
+	size    int  // of its event
+	first   bool // nobody has tried to make it before
 }
 
-// candidates returns what the next messages ask for, of which there is room for n, and where to go on after them.
-func (r *replay) candidates(ctx context.Context, entry *registry.Entry, n int) (found []*candidate, next uint64, err error) {
+// candidates returns what the next messages ask for, and where to go on after them.
+func (r *replay) candidates(ctx context.Context, entry *registry.Entry) (found []*candidate, next uint64, err error) {
 	run := &r.job.Run
-	r.page = min(max(r.page, n, minPage), maxPage)
 	if r.job.From == events.ReplayDeadLetters {
-		letters, next, err := r.dead.After(ctx, r.job.Tenant, r.job.Subscription, run.Next, r.job.Through, r.page)
+		letters, next, err := r.dead.After(ctx, r.job.Tenant, r.job.Subscription, run.Next, r.job.Through, replayPage)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -37,10 +35,9 @@ func (r *replay) candidates(ctx context.Context, entry *registry.Entry, n int) (
 				found = append(found, c)
 			}
 		}
-		r.turnPage(len(found))
 		return found, next, nil
 	}
-	page, next, err := r.source.After(ctx, run.Next, r.job.Through, r.page)
+	page, next, err := r.source.After(ctx, run.Next, r.job.Through, replayPage)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -52,17 +49,7 @@ func (r *replay) candidates(ctx context.Context, entry *registry.Entry, n int) (
 			found = append(found, r.ofEvent(e, stored.Sequence))
 		}
 	}
-	r.turnPage(len(found))
 	return found, next, nil
-}
-
-// turnPage adapts how much is read at a time to how much of it was found.
-func (r *replay) turnPage(found int) {
-	if found*2 < r.page {
-		r.page = min(2*r.page, maxPage)
-	} else {
-		r.page = minPage
-	}
 }
 
 // again returns what was planned; nil when it is not there any more.
@@ -94,7 +81,7 @@ func (r *replay) within(at time.Time) bool {
 func (r *replay) ofEvent(e *events.Event, sequence uint64) *candidate {
 	id := events.DeliveryID(sequence, r.job.Subscription, events.JobReplay(r.job.Run.Number))
 	now := r.now()
-	return &candidate{stream.Planned{At: sequence, Delivery: id}, &stream.Waiting{Event: e, Delivery: events.Delivery{
+	return &candidate{Planned: stream.Planned{At: sequence, Delivery: id}, waiting: &stream.Waiting{Event: e, Delivery: events.Delivery{
 		ID: id, Subscription: r.job.Subscription, Tenant: r.job.Tenant, Event: events.Ref(e, sequence), CreatedAt: now, NextAt: now,
 		ReplayOf: events.DeliveryID(sequence, r.job.Subscription, 0), Replay: r.id,
 	}}}
@@ -107,7 +94,7 @@ func (r *replay) ofLetter(l *stream.Letter) *candidate {
 		return nil
 	}
 	w.Delivery.Replay = r.id
-	return &candidate{stream.Planned{At: l.Sequence, Delivery: w.Delivery.ID, Letter: l.ID}, w}
+	return &candidate{Planned: stream.Planned{At: l.Sequence, Delivery: w.Delivery.ID, Letter: l.ID}, waiting: w}
 }
 
 // now is when a delivery is made: not before its subscription, by whatever clock that was made.

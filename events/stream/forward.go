@@ -16,15 +16,16 @@ const (
 // batch returns the next messages of a stream at or after from, at most limit, and fewer when they are large; none at its
 // end. filter is a subject; "" = all. It asks any replica, which may be a little behind.
 func (r reader) batch(ctx context.Context, stream, filter string, from uint64, limit int) (batch []*stored, err error) {
+	limit = min(limit, walkBatch)
 	request, err := json.Marshal(struct {
 		getRequest
 		Batch    int `json:"batch"`
 		MaxBytes int `json:"max_bytes"`
-	}{getRequest{Sequence: max(from, 1), Next: filter}, min(limit, walkBatch), walkBytes})
+	}{getRequest{Sequence: max(from, 1), Next: filter}, limit, walkBytes})
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	return r.several(ctx, stream, request)
+	return r.several(ctx, stream, request, limit)
 }
 
 // after returns the messages of a stream from a sequence on, at most limit and at most as far as through. The next call

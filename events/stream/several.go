@@ -3,12 +3,17 @@ package stream
 import (
 	"context"
 	"fmt"
+
+	"github.com/nats-io/nats.go"
 )
 
-// several makes a direct get whose answer is more than one message, and returns them; none when there are none. As with
-// direct, any replica answers.
-func (r reader) several(ctx context.Context, stream string, request []byte) (found []*stored, err error) {
-	sub, err := r.nc.SubscribeSync(r.nc.NewInbox())
+// several makes a direct get whose answer is more than one message, but at most limit, and returns them; none when there
+// are none. As with direct, any replica answers.
+//
+// The channel is ours because the client's own would be of half a megabyte, for each read anew.
+func (r reader) several(ctx context.Context, stream string, request []byte, limit int) (found []*stored, err error) {
+	answers := make(chan *nats.Msg, limit+1) // and the end
+	sub, err := r.nc.ChanSubscribe(r.nc.NewInbox(), answers)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
@@ -19,9 +24,11 @@ func (r reader) several(ctx context.Context, stream string, request []byte) (fou
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("read stream %s: %w", stream, err)
+		var msg *nats.Msg
+		select {
+		case msg = <-answers:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read stream %s: %w", stream, ctx.Err())
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":

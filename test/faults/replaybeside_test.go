@@ -20,8 +20,9 @@ import (
 const (
 	envReplayRate = "HOOKFLEET_REPLAY_RATE" // of the replay; none = its default
 	envLiveRates  = "HOOKFLEET_LIVE_RATES"  // events a second, separated by commas
+	envLivePairs  = "HOOKFLEET_LIVE_PAIRS"  // of windows; none = besidePairs
 	liveRates     = "100,500,1000"
-	besidePairs   = 20                     // of windows
+	besidePairs   = 20
 	besideWindow  = 3 * time.Second        // with the replay, and without
 	besideSettle  = 500 * time.Millisecond // before each: what was under way
 )
@@ -66,7 +67,18 @@ func besideLive(t *testing.T, s *fleettest.Server, sink *tallySink, rate int) {
 	c.Replay(t, body+"}")
 	var ratios []float64
 	var all [2]beside
-	for pair := range besidePairs {
+	var work [2]struct {
+		used time.Duration
+		sent int
+	}
+	pairs := besidePairs
+	if text := os.Getenv(envLivePairs); text != "" {
+		var err error
+		if pairs, err = strconv.Atoi(text); err != nil || pairs < 1 {
+			t.Fatalf("%s: %q", envLivePairs, text)
+		}
+	}
+	for pair := range pairs {
 		var p99 [2]time.Duration
 		for i := range 2 {
 			which := (i + pair) % 2 // 0 = with the replay. In turn first, so that what grows slower does not count
@@ -77,6 +89,7 @@ func besideLive(t *testing.T, s *fleettest.Server, sink *tallySink, rate int) {
 			w := l.window(t, besideWindow)
 			used, sent = processorOf(s.PID())-used, sink.count()-sent
 			p99[which] = quantile(w.delivered, 0.99)
+			work[which].used, work[which].sent = work[which].used+used, work[which].sent+sent
 			all[which].accepted = append(all[which].accepted, w.accepted...)
 			all[which].delivered = append(all[which].delivered, w.delivered...)
 			t.Logf("%-8s 202 p50 %v p99 %v, delivered p50 %v p99 %v of %d; %.0f deliveries/s, %.2f of a core", []string{"replay", "paused"}[which],
@@ -95,6 +108,9 @@ func besideLive(t *testing.T, s *fleettest.Server, sink *tallySink, rate int) {
 	}
 	t.Logf("%d live/s: ratio of p99 in %d pairs: median %.2f, middle half %.2f to %.2f; all together %.2f", rate, len(ratios), median,
 		ratios[len(ratios)/4], ratios[len(ratios)*3/4], float64(quantile(all[0].delivered, 0.99))/float64(quantile(all[1].delivered, 0.99)))
+	if more := work[0].sent - work[1].sent; more > 0 {
+		t.Logf("%d live/s: %v of processor time a replayed delivery", rate, ((work[0].used - work[1].used) / time.Duration(more)).Round(time.Microsecond))
+	}
 	if math.IsNaN(median) || median > 1.2 {
 		t.Errorf("live p99 beside the replay is %.2f of that without", median)
 	}
