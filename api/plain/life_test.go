@@ -215,6 +215,17 @@ func TestClosedHard(t *testing.T) {
 	<-s.ended
 }
 
+// TestHandlerEndsItsGoroutine: its connection is closed, and not held for ever.
+func TestHandlerEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	s := startPlain(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { runtime.Goexit() }))
+	c := dial(t, s.addr)
+	send(t, c, post("", "body"))
+	if got := closes(t, c); got != "" {
+		t.Errorf("it answered %q", got)
+	}
+}
+
 // TestShutdownUnderLoad: each request that a handler has accepted is answered, whenever the end comes.
 func TestShutdownUnderLoad(t *testing.T) {
 	t.Parallel()
