@@ -184,7 +184,7 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*
 		return nil, err
 	}
 	for range maxRounds {
-		first, err := i.storeFresh(msgs, fresh)
+		first, err := i.storeFresh(ctx, msgs, fresh)
 		switch {
 		case err == nil:
 			for n, at := range fresh {
@@ -219,7 +219,7 @@ func (i *Ingest) tell(first uint64, evts []*events.Event, fresh []int) {
 	}
 }
 
-func (i *Ingest) storeFresh(msgs []*nats.Msg, fresh []int) (first uint64, err error) {
+func (i *Ingest) storeFresh(ctx context.Context, msgs []*nats.Msg, fresh []int) (first uint64, err error) {
 	if len(fresh) == 0 {
 		return 0, nil
 	}
@@ -227,7 +227,7 @@ func (i *Ingest) storeFresh(msgs []*nats.Msg, fresh []int) (first uint64, err er
 	for n, at := range fresh {
 		batch[n] = msgs[at]
 	}
-	return i.batches.Write(stream.Events, batch)
+	return i.batches.Write(ctx, stream.Events, batch)
 }
 
 // twinsOf finds the events that stand more than once in a batch: twins maps a later one to the first.

@@ -37,7 +37,7 @@ func (b *bundle) publishAll(from, to int) (sequences []uint64) {
 	for n := from; n < to; n++ {
 		msgs = append(msgs, orderEvent(n))
 	}
-	first := must[uint64](b.tb)(b.batches.Write(stream.Events, msgs))
+	first := must[uint64](b.tb)(b.batches.Write(b.tb.Context(), stream.Events, msgs))
 	for i := range msgs {
 		sequences = append(sequences, first+uint64(i))
 	}

@@ -52,7 +52,7 @@ func TestDrainIsHandedOver(t *testing.T) {
 		for i := range n / 3 {
 			batch = append(batch, orderEvent(part*n/3+i))
 		}
-		if _, err := b.batches.Write(stream.Events, batch); err != nil {
+		if _, err := b.batches.Write(b.tb.Context(), stream.Events, batch); err != nil {
 			t.Fatal(err)
 		}
 	}

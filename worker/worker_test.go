@@ -284,7 +284,7 @@ func benchmarkDeliver(b *testing.B, config string) {
 		}
 		if len(batch) == 1 {
 			f.publish(n)
-		} else if _, err := f.batches.Write(stream.Events, batch); err != nil {
+		} else if _, err := f.batches.Write(b.Context(), stream.Events, batch); err != nil {
 			b.Fatal(err)
 		}
 	}

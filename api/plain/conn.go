@@ -147,6 +147,7 @@ func (c *conn) rest() bool {
 	c.r, c.w = 0, 0
 	if len(c.head.text) > keptHead {
 		c.head.forget()
+		c.req = http.Request{} // has the fields, too
 	}
 	c.state.Store(idle)
 	if c.server.draining.Load() { // looked at behind the store, as Close does it the other way round

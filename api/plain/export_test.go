@@ -23,3 +23,15 @@ func (p *Parser) Take(b []byte) (h Head, plain, more bool) {
 	n, v := p.head.take(b)
 	return Head{n, p.head.fields, p.head.host, p.head.length}, v == whole, v == part
 }
+
+// Resting is how many connections wait for a request.
+func (s *Server) Resting() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.state.Load() == idle {
+			n++
+		}
+	}
+	return n
+}

@@ -46,6 +46,9 @@ func (h *head) take(b []byte) (n int, v verdict) {
 	if n, v = h.end(b); v != whole {
 		return 0, v
 	}
+	if len(h.text) > keptHead { // a short one behind it may be kept, and not with the memory of this one
+		h.forget()
+	}
 	if h.text = string(b[:n]); !h.parse() {
 		h.forget()
 		return 0, odd

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -214,6 +215,17 @@ func TestClosedHard(t *testing.T) {
 	<-s.ended
 }
 
+// TestHandlerEndsItsGoroutine: its connection is closed, and not held for ever.
+func TestHandlerEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	s := startPlain(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { runtime.Goexit() }))
+	c := dial(t, s.addr)
+	send(t, c, post("", "body"))
+	if got := closes(t, c); got != "" {
+		t.Errorf("it answered %q", got)
+	}
+}
+
 // TestShutdownUnderLoad: each request that a handler has accepted is answered, whenever the end comes.
 func TestShutdownUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -280,22 +292,43 @@ func (l brokenListener) Accept() (net.Conn, error) { return nil, l.err }
 func (l brokenListener) Close() error              { return nil }
 func (l brokenListener) Addr() net.Addr            { return nil }
 
-// TestIdleConnectionsAreSmall: thousands of connections that do nothing hold no buffers.
+// TestIdleConnectionsAreSmall: thousands of connections that do nothing hold no buffers, and no long heads.
 func TestIdleConnectionsAreSmall(t *testing.T) { // alone: it measures the heap
-	s := startPlain(t, http.HandlerFunc(handler))
-	const n = 500
-	before := heap()
-	for range n {
-		c := dial(t, s.addr)
-		send(t, c, post("", "body"))
-		if r, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil); err != nil || r.StatusCode != http.StatusAccepted {
-			t.Fatalf("%v, %v", r, err)
-		}
+	many := ""
+	for i := range 60 {
+		many += fmt.Sprintf("X-%d: %0110d\r\n", i, i)
 	}
-	each := (heap() - before) / n
-	t.Logf("%d bytes of heap a connection, with its client", each)
-	if each > 8<<10 {
-		t.Errorf("%d bytes of heap a connection", each)
+	for name, requests := range map[string][]string{
+		"short head":                {post("", "body")},
+		"long head":                 {post("X-A: "+strings.Repeat("a", 7<<10)+"\r\n", "body")},
+		"many fields":               {post(many, "body")},
+		"many fields, then a short": {post(many, "body"), post("", "body")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startPlain(t, http.HandlerFunc(handler))
+			const n = 300
+			before := heap()
+			for range n {
+				c := dial(t, s.addr)
+				send(t, c, strings.Join(requests, ""))
+				in := bufio.NewReaderSize(c, 16)
+				for range requests {
+					r, err := http.ReadResponse(in, nil)
+					if err != nil || r.StatusCode != http.StatusAccepted {
+						t.Fatalf("%v, %v", r, err)
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+			}
+			for s.plainS.Resting() < n {
+				runtime.Gosched()
+			}
+			each := (heap() - before) / n
+			t.Logf("%d bytes of heap a connection, with its client", each)
+			if each > 8<<10 {
+				t.Errorf("%d bytes of heap a connection", each)
+			}
+		})
 	}
 }
 

@@ -173,8 +173,14 @@ func (s *Server) serve(nc net.Conn) {
 	}
 	c := newConn(s, nc, raw)
 	s.enter(c)
+	odd := false
+	defer func() { s.part(c, odd) }() // also when a handler ends its goroutine
+	odd = c.serve()
+}
+
+// part ends with a connection: it is closed, or, when its request is odd, left to net/http.
+func (s *Server) part(c *conn, odd bool) {
 	defer c.cancel()
-	odd := c.serve()
 	s.forget(c)
 	var came []byte
 	if odd {
@@ -182,11 +188,11 @@ func (s *Server) serve(nc net.Conn) {
 	}
 	c.release()
 	if !odd {
-		_ = nc.Close() // what was answered was sent
+		_ = c.Close() // what was answered was sent
 		return
 	}
-	_ = nc.SetDeadline(time.Time{})
-	s.leave(&handed{Conn: nc, rest: came})
+	_ = c.SetDeadline(time.Time{})
+	s.leave(&handed{Conn: c.Conn, rest: came})
 }
 
 func (s *Server) enter(c *conn) {

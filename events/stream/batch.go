@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -64,8 +65,9 @@ func (b *Batches) UpTo(most int) *Batches {
 
 // Write stores msgs (1 to MaxBatch, each with a header map of its own) in stream, and returns the sequence of the first once all are durable; the others
 // follow without gaps. When one is known already, nothing is stored and the error is ErrDuplicateInBatch: the broker does
-// not say which, Probe does. It takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
-func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err error) {
+// not say which, Probe does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
+// stored takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
+func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (first uint64, err error) {
 	own := &batch{stream: stream, msgs: msgs, done: make(chan struct{}), lead: make(chan struct{})}
 	for _, m := range msgs {
 		own.bytes += len(m.Data)
@@ -80,11 +82,41 @@ func (b *Batches) Write(stream string, msgs []*nats.Msg) (first uint64, err erro
 		case <-own.done:
 			return own.first, own.err
 		case <-own.lead:
+		case <-ctx.Done():
+			if b.giveUp(own) {
+				return 0, fmt.Errorf("wait for other batches: %w", context.Cause(ctx))
+			}
+			<-own.done
+			return own.first, own.err
 		}
 	}
 	b.storeNext()
 	<-own.done // the oldest is always in the next one
 	return own.first, own.err
+}
+
+// giveUp takes a batch from those that wait; false = it is being stored. Whose turn it would be is passed over.
+func (b *Batches) giveUp(own *batch) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := slices.Index(b.waiting, own)
+	if at < 0 {
+		return false
+	}
+	b.waiting = slices.Concat(b.waiting[:at], b.waiting[at+1:]) // a copy: the one before is of who stores
+	select {
+	case <-own.lead:
+		b.next()
+	default:
+	}
+	return true
+}
+
+// next hands on to the oldest that waits. b.mu is held.
+func (b *Batches) next() {
+	if b.busy = len(b.waiting) > 0; b.busy {
+		close(b.waiting[0].lead)
+	}
 }
 
 // storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
@@ -106,9 +138,7 @@ func (b *Batches) storeNext() {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.busy = len(b.waiting) > 0; b.busy {
-		close(b.waiting[0].lead)
-	}
+	b.next()
 }
 
 // storeGroup stores batches as one. When one of them has a duplicate, each is stored by itself.

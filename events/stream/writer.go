@@ -287,7 +287,7 @@ func (w *Writer) storeBatch(group []*write) bool {
 		maps.Copy(h, m.msg.Header)
 		msgs[i] = &nats.Msg{Subject: m.msg.Subject, Header: h, Data: m.msg.Data}
 	}
-	first, err := w.batches.Write(w.stream, msgs)
+	first, err := w.batches.Write(context.Background(), w.stream, msgs)
 	if errors.Is(err, ErrDuplicateInBatch) {
 		return false
 	}
