@@ -26,6 +26,9 @@ const (
 	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
 	maxPlan      = 1000
 	maxPlanBytes = 4 << 20
+	// replayStale is after how long what is planned is read again before it is made: a page lasts for hours where the rate is low,
+	// and somebody may have replayed a dead letter of it by hand. The broker knows that delivery for two minutes.
+	replayStale = 10 * time.Second
 	// replayIdle is how soon one looks again that waits for others: a retry, a turn, its owner.
 	replayIdle = 500 * time.Millisecond
 	// replayLook is how many messages one step reads at most, to find any: 20,000 a second, some ten percent of a core.
@@ -273,11 +276,8 @@ func (r *replay) saveNow(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.unsynced { // before the plan that they are in is forgotten
-		if err := r.ReplayWriter.Sync(stream.Retries); err != nil {
-			return err
-		}
-		r.unsynced = false
+	if err := r.syncMade(); err != nil { // before the plan that they are in is forgotten
+		return err
 	}
 	r.job.Run.Fresh, r.job.Run.Open = listOf(r.fresh), listOf(r.open)
 	if err := r.store.SaveRun(ctx, r.job); err != nil {

@@ -49,7 +49,7 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 // events wait for each, and for many in a row they wait long.
 func (r *replay) fill(ctx context.Context, entry *registry.Entry, now, ahead int) error {
 	run := &r.job.Run
-	if len(r.queue) < len(run.Plan) {
+	if len(r.queue) < len(run.Plan) || len(r.queue) > 0 && time.Since(r.queue[0].read) > replayStale {
 		return r.planned(ctx)
 	}
 	for want, looked := max(now, ahead), 0; len(r.queue) < min(want, maxPlan) && looked < replayLook; looked += replayPage {
@@ -80,16 +80,20 @@ func (r *replay) fill(ctx context.Context, entry *registry.Entry, now, ahead int
 
 func (r *replay) enqueue(c *candidate) {
 	_, payload := c.waiting.Event.Message()
-	c.size = len(payload)
+	c.size, c.read = len(payload), time.Now()
 	r.queue, r.bytes = append(r.queue, c), r.bytes+c.size
 }
 
-// planned reads again what is planned and was not made: by whoever planned it, or before a pause. What others have made
-// meanwhile is left out.
+// planned reads again what is planned and was not made: by whoever planned it, before a pause, or too long ago. What others
+// have made meanwhile is left out.
 func (r *replay) planned(ctx context.Context) error {
 	run := &r.job.Run
 	var plan []stream.Planned
-	r.queue, r.bytes = nil, 0
+	first := make(map[string]bool, len(r.queue))
+	for _, c := range r.queue {
+		first[c.Delivery] = c.first
+	}
+	r.queue, r.bytes, r.safe = nil, 0, 0
 	for _, p := range run.Plan {
 		c, err := r.again(ctx, p)
 		if err != nil {
@@ -103,6 +107,7 @@ func (r *replay) planned(ctx context.Context) error {
 			r.skip()
 			continue
 		}
+		c.first = first[p.Delivery]
 		r.enqueue(c)
 		plan = append(plan, p)
 	}
@@ -138,6 +143,9 @@ func (r *replay) make(ctx context.Context, made []*candidate) error {
 		return fmt.Errorf("make deliveries: %w", failed)
 	}
 	r.unsynced = true
+	if err := r.keep(); err != nil {
+		return err
+	}
 	for i, c := range made {
 		if err := r.made(ctx, c.Planned, !c.first || !acks[i].Duplicate); err != nil {
 			return err
@@ -145,6 +153,27 @@ func (r *replay) make(ctx context.Context, made []*candidate) error {
 		r.bytes -= c.size
 	}
 	r.job.Run.Plan = r.job.Run.Plan[len(made):]
+	return nil
+}
+
+// keep makes durable what was made of dead letters, before these are taken off the list: after a loss of power nothing else
+// would know of them.
+func (r *replay) keep() error {
+	if r.job.From != events.ReplayDeadLetters {
+		return nil
+	}
+	return r.syncMade()
+}
+
+// syncMade makes durable what was made.
+func (r *replay) syncMade() error {
+	if !r.unsynced {
+		return nil
+	}
+	if err := r.ReplayWriter.Sync(stream.Retries); err != nil {
+		return err
+	}
+	r.unsynced = false
 	return nil
 }
 
@@ -241,6 +270,10 @@ func (r *replay) resolve(ctx context.Context) error {
 		}
 	})
 	if err != nil {
+		return err
+	}
+	r.unsynced = len(found) > 0 // whoever made them may have had no time to
+	if err := r.keep(); err != nil {
 		return err
 	}
 	plan := run.Plan

@@ -18,8 +18,9 @@ const replayPage = 16
 type candidate struct {
 	stream.Planned
 	waiting *stream.Waiting
-	size    int  // of its event
-	first   bool // nobody has tried to make it before
+	size    int       // of its event
+	first   bool      // nobody has tried to make it before
+	read    time.Time // when it was there
 }
 
 // candidates returns what the next messages ask for, and where to go on after them.

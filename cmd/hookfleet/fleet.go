@@ -242,7 +242,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	registryConfig := registry.DefaultConfig()
-	registryConfig.Sync, registryConfig.Secrets = f.syncer(), f.secrets.Vault
+	registryConfig.Sync, registryConfig.Secrets, registryConfig.Admit = f.syncer(), f.secrets.Vault, f.storage.Admit
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func thrift(ctx context.Context) error {
 			debug.SetGCPercent(want)
 			percent = want
 		}
-		debug.SetMemoryLimit(memoryFor(now.live))
+		debug.SetMemoryLimit(memoryFor(now.live, now.stacks))
 		before = now
 		if idle++; rate >= idleRate {
 			idle = 0
@@ -72,17 +72,18 @@ func garbageFor(allocated, live uint64) int {
 	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), mostGarbage))
 }
 
-// memoryFor is what the runtime may hold when so many bytes live. It always leaves room for leastGarbage: a heap that
-// does not fit would be collected without end.
-func memoryFor(live uint64) int64 {
-	return max(busyMemory, int64(live/100*(100+leastGarbage))+besideHeap)
+// memoryFor is what the runtime may hold when so many bytes live, and so many are stacks: of thousands of connections and
+// sends that hang these are more than the heap. It always leaves room for leastGarbage: a heap that does not fit would be
+// collected without end.
+func memoryFor(live, stacks uint64) int64 {
+	return max(busyMemory, int64(live/100*(100+leastGarbage))+max(besideHeap, int64(stacks)+besideHeap/2))
 }
 
-// heap is what a process has allocated since it began, and what of it was in use at the last collection, in bytes.
-type heap struct{ allocated, live uint64 }
+// heap is what a process has allocated since it began, what of it was in use at the last collection, and its stacks, in bytes.
+type heap struct{ allocated, live, stacks uint64 }
 
 func lookAtHeap() heap {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(sample)
-	return heap{sample[0].Value.Uint64(), sample[1].Value.Uint64()}
+	return heap{sample[0].Value.Uint64(), sample[1].Value.Uint64(), sample[2].Value.Uint64()}
 }

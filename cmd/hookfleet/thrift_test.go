@@ -26,9 +26,19 @@ func TestThrift(t *testing.T) {
 			t.Errorf("%d bytes a second, %d live: %d percent, want %d", tt.allocated, tt.live, got, tt.want)
 		}
 	}
-	for live, want := range map[uint64]int64{0: busyMemory, busyHeap * 3 / 4: busyMemory, busyHeap: besideHeap + busyHeap*13/10, 1 << 40: besideHeap + 1<<40/10*13} {
-		if got := memoryFor(live); got < want-1000 || got > want+1000 {
-			t.Errorf("%d live: %d bytes in all, want %d", live, got, want)
+	for _, tt := range []struct {
+		live, stacks uint64
+		want         int64
+	}{
+		{0, 0, busyMemory},
+		{busyHeap * 3 / 4, 0, busyMemory},
+		{busyHeap, 0, besideHeap + busyHeap*13/10},
+		{1 << 40, 0, besideHeap + 1<<40/10*13},
+		{20 << 20, 100 << 20, busyMemory},
+		{20 << 20, 256 << 20, 26<<20 + 256<<20 + besideHeap/2}, // with less it was collected without end
+	} {
+		if got := memoryFor(tt.live, tt.stacks); got < tt.want-1000 || got > tt.want+1000 {
+			t.Errorf("%d live, %d of stacks: %d bytes in all, want %d", tt.live, tt.stacks, got, tt.want)
 		}
 	}
 	t.Setenv("GOGC", "")

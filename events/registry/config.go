@@ -16,6 +16,9 @@ type Config struct {
 	// Sync makes what the broker has acknowledged durable, before a write returns. nil: the acknowledgement is durable.
 	Sync stream.Syncer
 
+	// Admit refuses what would fill the store, of what only tidies it up. nil = takes all.
+	Admit func(bytes int) error
+
 	// Secrets encrypts the secrets of what is stored. nil: they are stored as they are, which is for tests.
 	Secrets Vault
 }

@@ -25,7 +25,7 @@ func (r *Registry) Prune(ctx context.Context, floor uint64) error {
 	}
 	for _, id := range r.prunable(floor) {
 		rec, old, revision := r.current(id)
-		if rec.locked != nil || !rec.prune(floor) {
+		if rec.locked != nil || r.isBroken(id) || !rec.prune(floor) { // broken: what is known of it is older
 			continue
 		}
 		if old != nil {

@@ -168,6 +168,13 @@ func (r *Registry) match(e *events.Event, sequence uint64, dst []Match, quiet bo
 	return s.matches(quiet, r.log)
 }
 
+func (r *Registry) isBroken(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, broken := r.broken[id]
+	return broken
+}
+
 // Broken returns the ids of records that cannot be read, and why. Their last good version stays in use.
 func (r *Registry) Broken() map[string]string {
 	r.mu.RLock()

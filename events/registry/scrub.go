@@ -2,9 +2,11 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,12 +58,17 @@ func (r *Registry) scrubWhenAsked(ctx context.Context) {
 // scrub leaves nothing in the store of what the records of subscriptions and sources were before.
 func (r *Registry) scrub(ctx context.Context) error {
 	buckets := []*bucket{r.subscriptions, r.sourceBucket}
+	filled := make(map[*bucket]uint64, len(buckets))
 	for _, b := range buckets {
-		if err := r.fill(ctx, b); err != nil {
+		var err error
+		if filled[b], err = r.fill(ctx, b); err != nil {
 			return fmt.Errorf("scrub bucket %s: %w", b.name, err)
 		}
 	}
 	if err := r.storeAgain(ctx); err != nil {
+		return err
+	}
+	if err := r.isScrubbed(ctx, filled[r.subscriptions], filled[r.sourceBucket]); err != nil {
 		return err
 	}
 	for _, b := range buckets {
@@ -72,23 +79,35 @@ func (r *Registry) scrub(ctx context.Context) error {
 	return nil
 }
 
-// fill makes the broker begin another file. The first marker keeps the one before until all that was in it is durable in
-// another.
-func (r *Registry) fill(ctx context.Context, b *bucket) error {
+// fill makes the broker begin another file, and returns the sequence of the last marker. The first one keeps the file before
+// until all that was in it is durable in another.
+func (r *Registry) fill(ctx context.Context, b *bucket) (last uint64, err error) {
 	body := make([]byte, scrubBytes)
 	for i := range scrubFills {
 		msg := &nats.Msg{Subject: b.subject(scrubFill), Header: nats.Header{operation: {"DEL"}}, Data: body}
 		if i == 0 {
 			msg.Subject, msg.Data = b.subject(scrubFirst), nil
 		}
+		if err := r.admit(len(msg.Data)); err != nil {
+			return 0, err
+		}
 		asked, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-		_, err := r.js.PublishMsg(asked, msg)
+		ack, err := r.js.PublishMsg(asked, msg)
 		cancel()
 		if err != nil {
-			return err
+			return 0, err
 		}
+		last = ack.Sequence
 	}
-	return r.sync(b)
+	return last, r.sync(b)
+}
+
+// admit asks whether there is room for n bytes more: on a disk that is full the broker stops.
+func (r *Registry) admit(n int) error {
+	if r.cfg.Admit == nil {
+		return nil
+	}
+	return r.cfg.Admit(n)
 }
 
 // empty removes what fill wrote.
@@ -104,6 +123,9 @@ func (r *Registry) empty(ctx context.Context, b *bucket) error {
 
 // storeAgain stores every record as it is. Who changes one meanwhile stores it too.
 func (r *Registry) storeAgain(ctx context.Context) error {
+	if err := errors.Join(r.Fresh(ctx), r.FreshSources(ctx)); err != nil { // what others stored before the markers
+		return err
+	}
 	r.mu.RLock()
 	ids := slices.Collect(maps.Keys(r.items))
 	r.mu.RUnlock()
@@ -111,6 +133,9 @@ func (r *Registry) storeAgain(ctx context.Context) error {
 	g.SetLimit(resealers)
 	for _, id := range ids {
 		g.Go(func() error {
+			if err := r.admit(0); err != nil {
+				return err
+			}
 			_, err := r.reseal(writing, id)
 			return err
 		})
@@ -124,4 +149,34 @@ func (r *Registry) storeAgain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// isScrubbed sees to it that every record was stored behind the last marker of its bucket. One that cannot be read or opened
+// was not: it is of a later release, or of a process with another key.
+func (r *Registry) isScrubbed(ctx context.Context, subscriptions, sources uint64) error {
+	if err := errors.Join(r.Fresh(ctx), r.FreshSources(ctx)); err != nil {
+		return err
+	}
+	var left []string
+	r.mu.RLock()
+	for id, it := range r.items {
+		if it.revision < subscriptions && (it.live() || it.history != nil) {
+			left = append(left, id)
+		}
+	}
+	for id := range r.broken {
+		left = append(left, id)
+	}
+	r.mu.RUnlock()
+	for _, e := range r.Sources() {
+		if e.stored < sources {
+			left = append(left, e.Source.ID)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	slices.Sort(left)
+	left = slices.Compact(left)
+	return fmt.Errorf("%d records cannot be stored anew (%s)", len(left), strings.Join(left[:min(len(left), maxNamed)], ", "))
 }

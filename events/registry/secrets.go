@@ -106,22 +106,29 @@ func (r *Registry) Unsealed() int {
 	return left
 }
 
-// unsealed returns the subscriptions to be stored anew, and how many cannot be.
+// unsealed returns the subscriptions to be stored anew, and how many cannot be: those whose secrets do not open, and those
+// whose newest record cannot be read, with whatever key its secrets are stored.
 func (r *Registry) unsealed() (ids []string, locked int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for id := range r.stale {
+	for id := range r.broken {
 		if r.locked[id] == nil {
+			locked++
+		}
+	}
+	for id := range r.stale {
+		if _, broken := r.broken[id]; !broken && r.locked[id] == nil {
 			ids = append(ids, id)
 		}
 	}
-	return ids, len(r.locked)
+	return ids, locked + len(r.locked)
 }
 
-// reseal stores the record of id as it is, its secrets with the present key.
+// reseal stores the record of id as it is, its secrets with the present key. One that cannot be read stays: what is known of it
+// is older.
 func (r *Registry) reseal(ctx context.Context, id string) (stored bool, err error) {
 	rec, old, revision := r.current(id)
-	if old == nil && len(rec.Past) == 0 || rec.locked != nil {
+	if old == nil && len(rec.Past) == 0 || rec.locked != nil || r.isBroken(id) {
 		return false, nil
 	}
 	if old != nil {

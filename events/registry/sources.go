@@ -289,9 +289,12 @@ func (r *Registry) unsealedSources() (stale []*SourceEntry, locked int) {
 	return stale, locked
 }
 
-// resealSource stores the secrets of a source anew, and changes nothing else. Somebody else's change goes first, and has
-// sealed them.
+// resealSource stores the secrets of a source anew, and changes nothing else; not one whose secrets it lacks. Somebody else's
+// change goes first, and has sealed them.
 func (r *Registry) resealSource(ctx context.Context, e *SourceEntry) (stored bool, err error) {
+	if e.Locked != nil {
+		return false, nil
+	}
 	note := sourceNote{CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt, ETag: e.Revision}
 	_, err = r.storeSource(ctx, e.Source, note, e)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
