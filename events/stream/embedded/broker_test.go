@@ -117,11 +117,11 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	f := start(t, embedded.Config{})
 	b := stream.NewBatches(f.nc, f.broker.Sync)
-	first, err := b.Write(stream.Events, []*nats.Msg{event(1), event(2), event(3)})
+	first, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(1), event(2), event(3)})
 	if err != nil || first != 1 {
 		t.Fatalf("first %d, %v", first, err)
 	}
-	if _, err := b.Write(stream.Events, []*nats.Msg{event(4), event(2), event(5)}); !errors.Is(err, stream.ErrDuplicateInBatch) {
+	if _, err := b.Write(t.Context(), stream.Events, []*nats.Msg{event(4), event(2), event(5)}); !errors.Is(err, stream.ErrDuplicateInBatch) {
 		t.Fatalf("duplicate: %v", err)
 	}
 	for n, want := range map[int]uint64{2: 2, 4: 0, 5: 0} {
@@ -144,7 +144,7 @@ func TestLargestBatch(t *testing.T) {
 	for i := range all {
 		all[i] = event(i)
 	}
-	if first, err := b.Write(stream.Events, all); err != nil || first != 1 {
+	if first, err := b.Write(t.Context(), stream.Events, all); err != nil || first != 1 {
 		t.Fatalf("first %d, %v", first, err)
 	}
 	last := all[len(all)-1]
@@ -252,7 +252,7 @@ func TestBatchesAreJoined(t *testing.T) {
 			if i%8 == 7 {
 				msgs = []*nats.Msg{event(i * 10), event(i * 10)}
 			}
-			first, err := b.Write(stream.Events, msgs)
+			first, err := b.Write(t.Context(), stream.Events, msgs)
 			if want := i%8 == 7; errors.Is(err, stream.ErrDuplicateInBatch) != want || !want && err != nil {
 				t.Errorf("batch %d: %v", i, err)
 			}
