@@ -47,6 +47,8 @@ func (r *Registry) scrubWhenAsked(ctx context.Context) {
 		case <-r.scrubs:
 		}
 		switch err := r.scrub(ctx); {
+		case err == nil && r.nc.ConnectedClusterName() != "": // their logs hold what was written, and are not ours to compact
+			r.log.Warn().Msg("the buckets' files have nothing of the secrets that were stored before; the logs of the cluster's servers may, until these compact them")
 		case err == nil:
 			r.log.Info().Msg("the store's files have nothing of the secrets that were stored before")
 		case ctx.Err() == nil:
