@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -20,6 +21,7 @@ const (
 	// begins between two of them, or needs much for a moment, is not to take more. The program itself is beside it, some 40 MiB.
 	busyMemory  = 240 << 20
 	besideHeap  = busyMemory - busyHeap // stacks, and what is freed but not given back
+	fastGrowth  = 64 << 20              // within a heapLook; a load at full rate grows by 10 to 20 MiB
 	idleGarbage = 40
 	idleRate    = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
 	heapLook    = time.Second
@@ -34,7 +36,7 @@ func thrift(ctx context.Context) error {
 		return nil
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(mostGarbage))
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(busyMemory))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1)) // -1 only asks
 	tick := time.NewTicker(heapLook)
 	defer tick.Stop()
 	before, percent, idle := lookAtHeap(), mostGarbage, 0
@@ -50,7 +52,7 @@ func thrift(ctx context.Context) error {
 			debug.SetGCPercent(want)
 			percent = want
 		}
-		debug.SetMemoryLimit(memoryFor(now.live, now.stacks))
+		debug.SetMemoryLimit(memoryFor(before.live, now))
 		before = now
 		if idle++; rate >= idleRate {
 			idle = 0
@@ -72,11 +74,14 @@ func garbageFor(allocated, live uint64) int {
 	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), mostGarbage))
 }
 
-// memoryFor is what the runtime may hold when so many bytes live, and so many are stacks: of thousands of connections and
-// sends that hang these are more than the heap. It always leaves room for leastGarbage: a heap that does not fit would be
-// collected without end.
-func memoryFor(live, stacks uint64) int64 {
-	return max(busyMemory, int64(live/100*(100+leastGarbage))+max(besideHeap, int64(stacks)+besideHeap/2))
+// memoryFor is what the runtime may hold, when so many bytes lived a heapLook ago. It always leaves room for leastGarbage,
+// and for stacks: of thousands of connections and sends that hang these are more than the heap. There is no limit while what
+// lives grows fast, as where a million subscriptions are loaded: a heap that does not fit would be collected without end.
+func memoryFor(lived uint64, now heap) int64 {
+	if now.live > lived+fastGrowth {
+		return math.MaxInt64
+	}
+	return max(busyMemory, int64(now.live/100*(100+leastGarbage))+max(besideHeap, int64(now.stacks)+besideHeap/2))
 }
 
 // heap is what a process has allocated since it began, what of it was in use at the last collection, and its stacks, in bytes.

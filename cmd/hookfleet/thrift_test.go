@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -37,9 +38,12 @@ func TestThrift(t *testing.T) {
 		{20 << 20, 100 << 20, busyMemory},
 		{20 << 20, 256 << 20, 26<<20 + 256<<20 + besideHeap/2}, // with less it was collected without end
 	} {
-		if got := memoryFor(tt.live, tt.stacks); got < tt.want-1000 || got > tt.want+1000 {
+		if got := memoryFor(tt.live, heap{live: tt.live, stacks: tt.stacks}); got < tt.want-1000 || got > tt.want+1000 {
 			t.Errorf("%d live, %d of stacks: %d bytes in all, want %d", tt.live, tt.stacks, got, tt.want)
 		}
+	}
+	if got := memoryFor(20<<20, heap{live: 100 << 20}); got != math.MaxInt64 { // or a start with many subscriptions takes twice as long
+		t.Errorf("while the heap grows: %d bytes in all", got)
 	}
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
