@@ -32,7 +32,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Listen:         "127.0.0.1:8080",
-		MaxConnections: 8192, // some 10 KiB each with its buffers
+		MaxConnections: 8192, // 4 KB each while idle, 24 with a request that has begun: 200 MB at worst
 		Version:        "dev",
 	}
 }
