@@ -60,7 +60,7 @@ func newRawConn(ctx context.Context, target *url.URL) *rawConn {
 			"User-Agent": {"hookfleet-bench"}, "Webhook-Id": {"msg_idofallrequestsoftherawloop"}, "Webhook-Timestamp": {"1772366400"},
 			"Webhook-Signature": {"v1,c2lnbmF0dXJlIG9mIHRoZSByYXcgbG9vcCwgNDQgbG9uZw=="},
 		},
-		Body:   io.NopCloser(&c.body),
+		Body: io.NopCloser(&c.body),
 	}
 	return c
 }
