@@ -107,7 +107,7 @@ func (w *Worker) newDelivery(e *events.Event, from delivered, match registry.Mat
 }
 
 // attempt takes a delivery through its next attempt and settles it, unless that happened before. One that has an errand
-// may be settled later, when its record is stored, or with the others of its batch: the errand knows.
+// may be settled later, with the others of its batch: the errand knows.
 func (w *Worker) attempt(ctx, turn context.Context, d *delivery, from delivered, first bool) error {
 	if w.settled.suspect(d.slots.stream, from) {
 		if done, err := w.resumed(ctx, d, from, first); done || err != nil {
@@ -128,9 +128,6 @@ func (w *Worker) attemptAlone(ctx, turn context.Context, d *delivery) error {
 	d.Batch = nil // if it was sent in one, it is not any more
 	verdict, attempt := w.deliver(ctx, turn, d)
 	err := w.advance(context.WithoutCancel(ctx), d, verdict)
-	if err == nil && verdict.Outcome == events.Delivered && d.errand != nil {
-		return w.settleSoon(d, verdict, attempt)
-	}
 	if err == nil {
 		err = w.settle(ctx, d, verdict, attempt)
 	}

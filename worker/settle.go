@@ -59,51 +59,8 @@ func (w *Worker) settle(ctx context.Context, d *delivery, v events.Verdict, atte
 	}
 }
 
-// settleSoon settles what was delivered once its record is stored, and returns before: the errand waits for it. A goroutine that waited
-// for each record would have to be woken for it.
-func (w *Worker) settleSoon(d *delivery, v events.Verdict, attempt *events.Attempt) error {
-	w.metrics.settled(d, v, attempt)
-	w.report(d, v, attempt)
-	d.errand.add()
-	w.recording.Add(1)
-	err := w.records.SubmitLine(stream.RecordMessage(moveOn(d, events.StateDelivered, v, attempt)), func(err error) {
-		w.recorded(d, err)
-	})
-	if err != nil {
-		w.recorded(d, err)
-	}
-	return nil
-}
-
-// recorded ends what settleSoon began. It does not wait.
-func (w *Worker) recorded(d *delivery, err error) {
-	defer w.recording.Done()
-	if err != nil {
-		err = fmt.Errorf("record %s: %w", d, err)
-	}
-	w.freeSlot(d)
-	d.errand.done(err)
-}
-
 // record writes the history record and moves the delivery on: what is stored next carries the new count.
 func (w *Worker) record(ctx context.Context, d *delivery, state events.State, v events.Verdict, attempt *events.Attempt) error {
-	r := moveOn(d, state, v, attempt)
-	if state == events.StateDelivered || state == events.StateCancelled { // nothing follows that names this record
-		if err := w.records.Append(ctx, stream.RecordMessage(r)); err != nil {
-			return fmt.Errorf("record %s: %w", d, err)
-		}
-		return nil
-	}
-	ack, err := w.records.Write(ctx, stream.RecordMessage(r), "")
-	if err != nil {
-		return fmt.Errorf("record %s: %w", d, err)
-	}
-	d.Record = ack.Sequence
-	return nil
-}
-
-// moveOn moves the delivery on, and returns what is recorded of it.
-func moveOn(d *delivery, state events.State, v events.Verdict, attempt *events.Attempt) *events.Record {
 	first := d.Record == 0
 	if attempt != nil {
 		d.Attempts = attempt.Number
@@ -112,11 +69,22 @@ func moveOn(d *delivery, state events.State, v events.Verdict, attempt *events.A
 		}
 	}
 	d.Reason, d.NextAt, d.state = v.Reason, v.NextAt.UTC(), state
-	r := &events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
+	r := events.Record{Delivery: d.Delivery, State: state, First: first, Attempt: attempt}
 	if state.Ended() {
 		r.EndedAt = time.Now().UTC()
 	}
-	return r
+	if state == events.StateDelivered || state == events.StateCancelled { // nothing follows that names this record
+		if err := w.records.Append(ctx, stream.RecordMessage(&r)); err != nil {
+			return fmt.Errorf("record %s: %w", d, err)
+		}
+		return nil
+	}
+	ack, err := w.records.Write(ctx, stream.RecordMessage(&r), "")
+	if err != nil {
+		return fmt.Errorf("record %s: %w", d, err)
+	}
+	d.Record = ack.Sequence
+	return nil
 }
 
 func (w *Worker) setTimer(ctx context.Context, d *delivery) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -133,8 +132,6 @@ type Worker struct {
 	// outlive that by the grace.
 	turns, sends context.Context //nolint:containedctx // see above
 
-	recording sync.WaitGroup // deliveries whose errands wait for their records: no more than slots
-
 	stop   atomic.Bool
 	loaded chan struct{} // closed when it delivers
 
@@ -245,7 +242,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		return nil
 	})
 	err := delivering.Wait()
-	w.recording.Wait()
 	endSupport()
 	return errors.Join(err, supporting.Wait(), w.flush(ctx))
 }

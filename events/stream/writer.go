@@ -164,12 +164,6 @@ func (w *Writer) Append(ctx context.Context, msg *nats.Msg) error {
 	}
 }
 
-// SubmitLine is Append for who does not wait: done is called when the line is acknowledged. It runs on the writer's goroutine and must not
-// block. When an error is returned it is not called.
-func (w *Writer) SubmitLine(msg *nats.Msg, done func(error)) error {
-	return w.submit(&write{msg: msg, loose: true, done: func(_ Ack, err error) { done(err) }})
-}
-
 // Submit stores msg and calls done when it is durable. done runs on the writer's goroutine and must not block.
 func (w *Writer) Submit(msg *nats.Msg, stream string, done func(Ack, error)) error {
 	return w.submit(&write{msg: msg, stream: stream, done: done})
