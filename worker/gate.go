@@ -27,14 +27,18 @@ type gate struct {
 	limit    int // this worker's share
 	inflight int
 	waiting  []*waiter
+	spare    *waiter       // no more than have waited at a time
 	service  time.Duration // mean time of an exchange
 	progress time.Time     // when a permit was last returned, or first taken
 	until    time.Time     // closed until then: the sink asked for it, and the fleet is being told
 }
 
+// waiter is one in the queue. When its permit has come it is used again: to make a channel and a timer for each costs as much as to wait.
 type waiter struct {
-	granted chan struct{}
+	granted chan struct{} // takes one
+	timeout *time.Timer
 	gone    bool
+	next    *waiter // when it is spare
 }
 
 // tryAcquire takes a permit if one is free.
@@ -63,15 +67,18 @@ func (g *gate) acquire(ctx context.Context, limit int, patience time.Duration) b
 	if !ok {
 		return false
 	}
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
 	select {
 	case <-w.granted:
-		return true
-	case <-timeout.C:
+	case <-w.timeout.C:
+		ok = g.leave(w)
 	case <-ctx.Done():
+		ok = g.leave(w)
 	}
-	return g.leave(w)
+	w.timeout.Stop()
+	if ok { // else it stands in the queue
+		g.keep(w)
+	}
+	return ok
 }
 
 func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
@@ -81,12 +88,30 @@ func (g *gate) enqueue(now time.Time, patience time.Duration) (*waiter, bool) {
 	if g.limit <= 0 || patience <= maxWait && (g.expected() > patience || now.Sub(g.progress) > maxSilence) {
 		return nil, false
 	}
-	w := &waiter{granted: make(chan struct{})}
+	w := g.take(patience)
 	g.waiting = append(g.waiting, w)
 	if g.inflight < g.limit {
 		g.grant(now)
 	}
 	return w, true
+}
+
+// take makes a waiter, or uses one again. The caller holds mu.
+func (g *gate) take(patience time.Duration) *waiter {
+	w := g.spare
+	if w == nil {
+		return &waiter{granted: make(chan struct{}, 1), timeout: time.NewTimer(patience)}
+	}
+	g.spare, w.next = w.next, nil
+	w.timeout.Reset(patience)
+	return w
+}
+
+// keep lets a waiter be used again.
+func (g *gate) keep(w *waiter) {
+	g.mu.Lock()
+	w.next, g.spare = g.spare, w
+	g.mu.Unlock()
 }
 
 // expected is how long the next one in the queue will wait: as many rounds as the queue is long, each as long as an
@@ -175,7 +200,7 @@ func (g *gate) grant(now time.Time) {
 			g.progress = now
 		}
 		g.inflight++
-		close(w.granted)
+		w.granted <- struct{}{} // has room
 	}
 	if len(g.waiting) == 0 {
 		g.waiting = nil

@@ -73,17 +73,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := x.render(r, c.cfg.UserAgent, proxy); err != nil {
 		return nil, err
 	}
-	conn, err := c.connect(ctx, r, now, deadline)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := c.exchange(ctx, x, conn, r)
-	if errors.Is(err, errUnsent) { // of an idle connection that had ended: nothing left this machine
-		if conn, err = c.open(ctx, r, deadline); err != nil {
-			return nil, err
-		}
-		answer, err = c.exchange(ctx, x, conn, r)
-	}
+	answer, err := c.attempt(ctx, x, r, now, deadline)
 	if err != nil {
 		return answer, explain(ctx, err)
 	}
@@ -91,6 +81,19 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, proxyAnswered(answer.Status) // no receiver says that
 	}
 	return answer, nil
+}
+
+// attempt exchanges r on one connection. An idle one that turns out to have ended, before anything was sent, makes room for the next.
+func (c *Client) attempt(ctx context.Context, x *exchange, r *Request, now, deadline time.Time) (*Response, error) {
+	for {
+		conn, err := c.connect(ctx, r, now, deadline)
+		if err != nil {
+			return nil, err
+		}
+		if answer, err := c.exchange(ctx, x, conn, r); !errors.Is(err, errUnsent) {
+			return answer, err
+		}
+	}
 }
 
 // proxyFor is the proxy that r goes by; nil: none.
@@ -117,13 +120,12 @@ func endOf(ctx context.Context, r *Request, now time.Time) time.Time {
 
 // exchange sends and reads on conn, and gives conn back or closes it.
 func (c *Client) exchange(ctx context.Context, x *exchange, conn *conn, r *Request) (*Response, error) {
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, conn.abort)
+	if !conn.heed(ctx) {
+		conn.drop()
+		return nil, errUnsent
 	}
 	answer, err := x.run(conn, r, &c.cfg)
-	whole := stop == nil || stop()
-	if err == nil && whole && x.again {
+	if living := conn.rest(); err == nil && living && x.again {
 		c.idle.put(conn, x.patience)
 	} else {
 		conn.drop()
@@ -131,14 +133,14 @@ func (c *Client) exchange(ctx context.Context, x *exchange, conn *conn, r *Reque
 	return answer, err
 }
 
-// connect returns an idle connection that is still open, or a new one.
+// connect returns an idle connection, as far as it can tell one that is still open, or a new one.
 func (c *Client) connect(ctx context.Context, r *Request, now, deadline time.Time) (*conn, error) {
 	for {
 		conn := c.idle.take(c.hostOf(r), now)
 		if conn == nil {
 			return c.open(ctx, r, deadline)
 		}
-		if conn.SetDeadline(deadline) == nil && conn.open() {
+		if conn.SetDeadline(deadline) == nil && (conn.talk != nil || conn.open()) { // talk looks by itself
 			return conn, nil
 		}
 		conn.drop()

@@ -161,6 +161,75 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 }
 
+// Contexts that end when their exchange has ended take no connection with them, and one that is heeded over several exchanges does
+// when it ends.
+func TestConnectionHeedsItsContext(t *testing.T) {
+	t.Parallel()
+	var hang atomic.Bool
+	began := make(chan struct{})
+	r := raw(t, func(conn net.Conn, _ string) {
+		if hang.Load() {
+			close(began)
+			io.Copy(io.Discard, conn)
+			return
+		}
+		io.WriteString(conn, ok)
+	})
+	c := client(t)
+	do := func(ctx context.Context) error { _, err := c.Do(ctx, post(t, r.url)); return err }
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := do(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	long, stop := context.WithCancel(t.Context())
+	defer stop()
+	for range 5 {
+		if err := do(long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := r.conns.Load(); n != 1 {
+		t.Errorf("%d connections for 10 requests one after the other, want 1", n)
+	}
+	hang.Store(true)
+	failed := make(chan error, 1)
+	go func() { failed <- do(long) }()
+	<-began
+	stop()
+	if err := <-failed; kindOf(err) != egress.Stopped {
+		t.Errorf("%v, want that the caller stopped", err)
+	}
+	hang.Store(false)
+	if err := do(t.Context()); err != nil {
+		t.Errorf("after the end of the context before: %v", err)
+	}
+}
+
+// A connection that idles under a context which has ended is not used by another.
+func TestIdleConnectionOfAnEndedContext(t *testing.T) {
+	t.Parallel()
+	r := raw(t, func(conn net.Conn, _ string) { io.WriteString(conn, ok) })
+	c := client(t)
+	long, stop := context.WithCancel(t.Context())
+	for range 3 {
+		if _, err := c.Do(long, post(t, r.url)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	for range 3 {
+		if _, err := c.Do(t.Context(), post(t, r.url)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := r.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want one for each context", n)
+	}
+}
+
 func TestConnectionsAreNotSharedByTenants(t *testing.T) {
 	t.Parallel()
 	r := raw(t, func(conn net.Conn, _ string) { io.WriteString(conn, ok) })

@@ -61,19 +61,39 @@ func (x *exchange) run(conn *conn, r *Request, cfg *Config) (*Response, error) {
 	x.src, x.r, x.w, x.again = conn, 0, 0, true
 	x.keep = r.Keep
 	if len(r.Body) > maxAtOnce {
+		if conn.talk != nil && conn.used && !conn.open() {
+			return nil, errUnsent
+		}
 		return x.runLarge(conn, r, cfg)
 	}
 	head := len(x.out)
 	x.out = append(x.out, r.Body...)
-	n, err := conn.Write(x.out)
+	n, err := x.write(conn, cfg)
+	whole := n == len(x.out)
 	x.out = x.out[:head]
-	if err == nil {
+	switch {
+	case err == nil:
 		return x.answer(cfg)
-	}
-	if n == 0 && conn.used && isReset(err) {
+	case errors.Is(err, errUnsent), n == 0 && conn.used && isReset(err):
 		return nil, errUnsent
+	case whole: // then reading failed
+		return nil, err
 	}
 	return x.lastWords(cfg, err)
+}
+
+// write sends what out holds. What came of the answer meanwhile is in the buffer.
+func (x *exchange) write(conn *conn, cfg *Config) (n int, err error) {
+	if conn.talk == nil {
+		return conn.Write(x.out)
+	}
+	n, x.w, err = conn.talk.run(x.out, x.in[:min(int64(len(x.in)), cfg.MaxHeaderBytes)])
+	if err == nil && n < len(x.out) {
+		var more int
+		more, err = conn.Write(x.out[n:])
+		n += more
+	}
+	return n, err
 }
 
 // runLarge sends and reads at the same time.

@@ -34,7 +34,7 @@ type head struct {
 
 // readHead reads the header of the final response, past the 1xx before it.
 func (x *exchange) readHead(limit int64) (head, error) {
-	x.left = limit
+	x.left = limit - int64(x.w-x.r)
 	for {
 		block, err := x.readBlock()
 		if err != nil {

@@ -56,8 +56,11 @@ func newRawConn(ctx context.Context, target *url.URL) *rawConn {
 	}
 	c.req = &http.Request{
 		Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {"hookfleet-bench"}, "Webhook-Signature": {"v1,c2lnbmF0dXJlIG9mIHRoZSByYXcgbG9vcCwgNDQgbG9uZw=="}},
-		Body:   io.NopCloser(&c.body),
+		Header: http.Header{ // as the fleet's requests have them
+			"User-Agent": {"hookfleet-bench"}, "Webhook-Id": {"msg_idofallrequestsoftherawloop"}, "Webhook-Timestamp": {"1772366400"},
+			"Webhook-Signature": {"v1,c2lnbmF0dXJlIG9mIHRoZSByYXcgbG9vcCwgNDQgbG9uZw=="},
+		},
+		Body: io.NopCloser(&c.body),
 	}
 	return c
 }

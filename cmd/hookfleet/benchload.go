@@ -31,7 +31,7 @@ type benchLoad struct {
 	limit   int           // events at most
 	lasting time.Duration // no request starts later; 0 = until limit
 	rate    float64       // requests a second, started by the clock; 0 = each when the one before is answered
-	raw     bool          // by net/http, and with a signature header as the fleet's requests have it: the raw loops
+	raw     bool          // by net/http, with the headers that the fleet's requests have: the raw loops
 
 	// backlog bounds the events that have been accepted and of which arrived does not tell yet; 0 = no bound.
 	backlog int

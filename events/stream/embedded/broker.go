@@ -47,6 +47,9 @@ const MaxBatch = 2000
 // startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
 const startTimeout = 5 * time.Minute
 
+// startLook is how often a server that starts is asked whether it has given up.
+const startLook = 100 * time.Millisecond
+
 // roomInterval is how often a broker that failed to write looks whether there is room again.
 const roomInterval = time.Second
 
@@ -184,8 +187,8 @@ func (b *Broker) Run(ctx context.Context) error {
 // serve runs one server after the other.
 func (b *Broker) serve(ctx context.Context) error {
 	for first := true; ; first = false {
-		s, err := b.start()
-		if err != nil {
+		s, err := b.start(ctx)
+		if s == nil {
 			return err
 		}
 		b.failed.Store(false)
@@ -243,7 +246,8 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 	}
 }
 
-func (b *Broker) start() (*server.Server, error) {
+// start starts a server and returns it when it is ready; nil when ctx ends before.
+func (b *Broker) start(ctx context.Context) (*server.Server, error) {
 	opts := &server.Options{
 		ServerName: "hookfleet", JetStream: true, StoreDir: b.cfg.Dir, DontListen: b.cfg.Listen == "",
 		NoSigs: true, NoLog: true, MaxPayload: maxPayload,
@@ -265,19 +269,40 @@ func (b *Broker) start() (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	s.SetLoggerV2(&serverLog{b.log, b.writeFailed}, false, false, false)
+	log := newServerLog(b.log, b.writeFailed)
+	s.SetLoggerV2(log, false, false, false)
 	var starting sync.WaitGroup
 	starting.Go(s.Start)
 	starting.Wait()
-	if !s.ReadyForConnections(startTimeout) {
-		s.Shutdown()
-		return nil, fmt.Errorf("embedded broker: not ready within %s, is %s in use by another process?", startTimeout, b.cfg.Listen)
+	ready, err := awaitReady(ctx, s, log)
+	if err == nil && ready && !s.JetStreamEnabled() {
+		err = fmt.Errorf("embedded broker: JetStream did not start in %s", b.cfg.Dir)
 	}
-	if !s.JetStreamEnabled() {
+	if err != nil || !ready {
 		s.Shutdown()
-		return nil, fmt.Errorf("embedded broker: JetStream did not start in %s", b.cfg.Dir)
+		return nil, err
 	}
 	return s, nil
+}
+
+// awaitReady returns false without an error when ctx ends before the server is ready.
+func awaitReady(ctx context.Context, s *server.Server, log *serverLog) (bool, error) {
+	for end := time.Now().Add(startTimeout); time.Now().Before(end) && ctx.Err() == nil; {
+		ready := s.ReadyForConnections(startLook)
+		select {
+		case why := <-log.gaveUp:
+			return false, fmt.Errorf("embedded broker: %s", why)
+		default:
+		}
+		if ready {
+			log.started.Store(true)
+			return true, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	return false, fmt.Errorf("embedded broker: not ready within %s", startTimeout)
 }
 
 func splitListen(listen string) (string, int, error) {

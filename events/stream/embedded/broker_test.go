@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -272,5 +274,29 @@ func TestBatchesAreJoined(t *testing.T) {
 		if err != nil || m.Header.Get(nats.MsgIdHdr) != fmt.Sprint("id-", i*10) {
 			t.Errorf("batch %d begins at %d with %v, %v", i, first, m, err)
 		}
+	}
+}
+
+// A port that is in use ended the process only five minutes later, and a SIGTERM did not shorten that.
+func TestPortInUseEndsTheStart(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	b, err := embedded.New(embedded.Config{Dir: t.TempDir(), Sync: embedded.SyncGroup, Listen: taken.Addr().String()}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(t.Context()) }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("%v, want that the address is in use", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("still starting after a minute")
 	}
 }

@@ -1,7 +1,9 @@
 package embedded
 
 import (
+	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 )
@@ -17,6 +19,12 @@ const (
 type serverLog struct {
 	log         zerolog.Logger
 	writeFailed func()
+	gaveUp      chan string // why the server cannot start, once: it says so nowhere else
+	started     atomic.Bool
+}
+
+func newServerLog(log zerolog.Logger, writeFailed func()) *serverLog {
+	return &serverLog{log: log, writeFailed: writeFailed, gaveUp: make(chan string, 1)}
 }
 
 // Noticef implements server.Logger.
@@ -25,8 +33,17 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug().Msgf(format
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, v ...any) { l.log.Warn().Msgf(format, v...) }
 
-// Fatalf implements server.Logger. The server does not end the process: Run returns the error.
-func (l *serverLog) Fatalf(format string, v ...any) { l.log.Error().Msgf(format, v...) }
+// Fatalf implements server.Logger. The server does not end the process: Run returns what it says while it starts.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	if !l.started.Load() {
+		select {
+		case l.gaveUp <- fmt.Sprintf(format, v...):
+			return
+		default:
+		}
+	}
+	l.log.Error().Msgf(format, v...)
+}
 
 // Errorf implements server.Logger.
 func (l *serverLog) Errorf(format string, v ...any) {
