@@ -66,7 +66,7 @@ func sendBatches(b *testing.B, h http.Handler, size int, sent *atomic.Int64) {
 	for {
 		last := sent.Add(int64(size))
 		for i := range size {
-			fmt.Appendf(text[at+i*(len(one)+1):][:0], "%0*d", digits, last-int64(i))
+			copy(text[at+i*(len(one)+1):], fmt.Sprintf("%0*d", digits, last-int64(i)))
 		}
 		h.ServeHTTP(nowhere{}, &http.Request{
 			Method: http.MethodPost, Header: header, Body: io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)),
