@@ -28,15 +28,6 @@ var (
 	ErrUnavailable = errors.New("the events could not be stored")
 )
 
-// Receipt says that an event is durable.
-type Receipt struct {
-	ID        string `json:"id"`
-	Source    string `json:"source"`
-	Tenant    string `json:"tenant"`
-	Sequence  uint64 `json:"sequence"`
-	Duplicate bool   `json:"duplicate"` // it was stored before, at Sequence, and is not delivered again
-}
-
 // IngestDeps is what an Ingest works with.
 type IngestDeps struct {
 	JS      jetstream.JetStream
@@ -148,11 +139,6 @@ func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (R
 		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return i.receipt(ctx, e, ack)
-}
-
-// receiptOf is the receipt of an event that is stored at sequence.
-func receiptOf(e *events.Event, sequence uint64) Receipt {
-	return Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: sequence}
 }
 
 // receipt answers for one stored event; a duplicate must be the same event.
