@@ -233,9 +233,10 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 	return nil, fmt.Errorf("%w: somebody else is storing the same events", ErrUnavailable)
 }
 
+// storeFresh stores the fresh ones of entries. With them, or without any, what is known already is durable.
 func (i *Ingest) storeFresh(ctx context.Context, entries []stream.Entry, fresh []int) (first uint64, err error) {
 	if len(fresh) == 0 {
-		return 0, nil
+		return 0, i.batches.Sync(stream.Events)
 	}
 	some := make([]stream.Entry, len(fresh))
 	for n, at := range fresh {

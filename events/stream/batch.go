@@ -127,9 +127,21 @@ func (b *Batches) next() {
 	}
 }
 
-// storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
+// storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next. What it has stored is made durable
+// while the next one is being stored.
 func (b *Batches) storeNext() {
+	group := b.take()
+	b.storeGroup(group)
 	b.mu.Lock()
+	b.next()
+	b.mu.Unlock()
+	b.settle(group)
+}
+
+// take takes batches that fit in one atomic batch from those that wait.
+func (b *Batches) take() []*batch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	n, size, bytes := 1, len(b.waiting[0].entries), b.waiting[0].bytes
 	for ; n < len(b.waiting); n++ {
 		next := b.waiting[n]
@@ -140,48 +152,46 @@ func (b *Batches) storeNext() {
 	}
 	group := b.waiting[:n:n]
 	b.waiting = b.waiting[n:]
-	b.mu.Unlock()
-
-	b.storeGroup(group)
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next()
+	return group
 }
 
 // storeGroup stores batches as one. When one of them has a duplicate, each is stored by itself.
 func (b *Batches) storeGroup(group []*batch) {
-	first, err := b.store(group)
-	if errors.Is(err, ErrDuplicateInBatch) && len(group) > 1 {
-		for i, one := range group {
-			one.first, one.err = b.store(group[i : i+1])
-			close(one.done)
+	b.store(group)
+	if errors.Is(group[0].err, ErrDuplicateInBatch) && len(group) > 1 {
+		for i := range group {
+			b.store(group[i : i+1])
 		}
-		return
+	}
+}
+
+// settle makes durable what is stored of a group, and tells its callers.
+func (b *Batches) settle(group []*batch) {
+	isStored := func(one *batch) bool { return one.err == nil }
+	var err error
+	if slices.ContainsFunc(group, isStored) {
+		err = b.Sync(group[0].stream)
 	}
 	for _, one := range group {
-		one.first, one.err = first, err
-		first += uint64(len(one.entries))
+		if err != nil && isStored(one) {
+			one.first, one.err = 0, err
+		}
 		close(one.done)
 	}
 }
 
 // store stores batches as one atomic batch.
-func (b *Batches) store(group []*batch) (first uint64, err error) {
-	stream, last := group[0].stream, 0
+func (b *Batches) store(group []*batch) {
+	size := 0
 	for _, one := range group {
-		last += len(one.entries)
+		size += len(one.entries)
 	}
-	ack, err := b.publish(group, last)
-	if err != nil {
-		return 0, err
+	ack, err := b.publish(group, size)
+	first := ack.Sequence - uint64(size-1)
+	for _, one := range group {
+		one.first, one.err = first, err
+		first += uint64(len(one.entries))
 	}
-	if b.sync != nil {
-		if err := b.sync(stream); err != nil {
-			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
-		}
-	}
-	return ack.Sequence - uint64(last-1), nil
 }
 
 // publish publishes all entries, and awaits the answer to the last.
@@ -204,6 +214,17 @@ func (b *Batches) publish(group []*batch, last int) (Ack, error) {
 		return Ack{}, err
 	}
 	return parseAck(answer)
+}
+
+// Sync makes durable what is stored in stream, by whomever: what Probe has found may not be yet.
+func (b *Batches) Sync(stream string) error {
+	if b.sync == nil {
+		return nil
+	}
+	if err := b.sync(stream); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
 }
 
 // Probe asks whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
