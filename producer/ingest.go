@@ -91,13 +91,14 @@ func (i *Ingest) entries(evts []*events.Event) ([]stream.Entry, error) {
 	entries := make([]stream.Entry, len(evts))
 	var faults []events.Fault
 	size := 0
+	var tenant, typ, subject string // most of a batch are alike
 	for n, e := range evts {
-		one := entry(e)
-		if n > 0 && e.Type() == evts[n-1].Type() && e.Tenant() == evts[n-1].Tenant() {
-			one.Subject = entries[n-1].Subject // most of a batch are alike
-		} else {
-			one.Subject = stream.EventSubject(e.Tenant(), e.Type())
+		if subject == "" || e.Tenant() != tenant || e.Type() != typ {
+			tenant, typ = e.Tenant(), e.Type()
+			subject = stream.EventSubject(tenant, typ)
 		}
+		one := entry(e)
+		one.Subject = subject
 		if len(one.Subject) > maxSubject {
 			pointer := "/type"
 			if len(evts) > 1 {

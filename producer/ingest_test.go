@@ -217,7 +217,7 @@ func TestDuplicateIsAnsweredWhenDurable(t *testing.T) {
 		if !errors.Is(err, step.want) {
 			t.Fatalf("%+v, %v; want %v", receipts, err, step.want)
 		}
-		if err == nil && !(receipts[0].Duplicate && receipts[1].Duplicate && receipts[1].Sequence == 2) {
+		if err == nil && (!receipts[0].Duplicate || !receipts[1].Duplicate || receipts[1].Sequence != 2) {
 			t.Errorf("%+v", receipts)
 		}
 	}
