@@ -127,15 +127,14 @@ func (b *Batches) next() {
 	}
 }
 
-// storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next. What it has stored is made durable
-// while the next one is being stored.
+// storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
 func (b *Batches) storeNext() {
 	group := b.take()
 	b.storeGroup(group)
-	b.mu.Lock()
-	b.next()
-	b.mu.Unlock()
 	b.settle(group)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next()
 }
 
 // take takes batches that fit in one atomic batch from those that wait.
