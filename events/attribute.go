@@ -23,20 +23,52 @@ type attributes struct {
 	headers bool // they are headers: pointers are header names
 	nth     int  // of the events of a batch, from 1; 0 = the event is alone
 	seen    nameSet
+
+	many   bool        // more events follow, which share memory
+	room   []Attribute // of them
+	places []Event
 }
 
 // required are the attributes that an event must have (CE-1).
 var required = [...]string{"id", "source", "specversion", "type"}
 
-// begin starts an event. Attributes and event are one allocation; twelve attributes are more than nearly all have.
+// usualRoom is how many attributes nearly no event has more of.
+const usualRoom = 12
+
+// shared is how many events of a batch have their memory from one piece: as much as the allocator has in sizes for. They hold the
+// text of the whole batch anyway.
+const shared = 32
+
+// begin starts an event. Attributes and event are one allocation, or there is one of each for many events.
 func (a *attributes) begin() {
-	e := new(struct {
-		Event
-		room [12]Attribute
-	})
-	e.attrs = e.room[:0]
-	a.event = &e.Event
 	a.seen.reset()
+	if !a.many {
+		e := new(struct {
+			Event
+			room [usualRoom]Attribute
+		})
+		e.attrs = e.room[:0]
+		a.event = &e.Event
+		return
+	}
+	if len(a.places) == 0 {
+		a.places = make([]Event, shared)
+	}
+	if cap(a.room) < usualRoom {
+		a.room = make([]Attribute, 0, shared*usualRoom/2)
+	}
+	a.event, a.places = &a.places[0], a.places[1:]
+	a.event.attrs = a.room[:0]
+}
+
+// finish ends an event of many: what it has not taken of the room is for the next one.
+func (a *attributes) finish() {
+	e := a.event
+	n := len(e.attrs)
+	if n <= cap(a.room) {
+		a.room = a.room[n:n]
+	}
+	e.attrs = e.attrs[:n:n]
 }
 
 // fault notes what is wrong with the attribute, member or header name.

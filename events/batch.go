@@ -51,6 +51,7 @@ func (p *parser) readBatch(i int, limits BatchLimits) ([]*Event, error) {
 		p.unexpected(i, "an array")
 		return nil, nil
 	}
+	p.many = true
 	all := []*Event{}
 	i = skipSpace(p.text, i+1)
 	if i < len(p.text) && p.text[i] == ']' {
@@ -69,6 +70,7 @@ func (p *parser) readBatch(i int, limits BatchLimits) ([]*Event, error) {
 		if i-start > MaxEventBytes {
 			return nil, tooLarge(p.base(), eventTooLarge)
 		}
+		p.finish()
 		p.event.text = p.text[start:i:i]
 		all = append(all, p.event)
 		i = skipSpace(p.text, i)

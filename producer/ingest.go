@@ -28,15 +28,6 @@ var (
 	ErrUnavailable = errors.New("the events could not be stored")
 )
 
-// Receipt says that an event is durable.
-type Receipt struct {
-	ID        string `json:"id"`
-	Source    string `json:"source"`
-	Tenant    string `json:"tenant"`
-	Sequence  uint64 `json:"sequence"`
-	Duplicate bool   `json:"duplicate"` // it was stored before, at Sequence, and is not delivered again
-}
-
 // IngestDeps is what an Ingest works with.
 type IngestDeps struct {
 	JS      jetstream.JetStream
@@ -80,7 +71,7 @@ func NewIngest(deps IngestDeps) *Ingest {
 // Accept stores all of evts or none, and returns when they are durable, with a receipt for each in order. Errors are
 // *events.Invalid, ErrReuse, ErrUnavailable.
 func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, error) {
-	msgs, err := i.messages(evts)
+	entries, err := i.entries(evts)
 	if err != nil {
 		return nil, err
 	}
@@ -88,29 +79,35 @@ func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, e
 	case 0:
 		return []Receipt{}, nil
 	case 1:
-		r, err := i.acceptOne(ctx, evts[0], msgs[0])
+		r, err := i.acceptOne(ctx, evts[0], entries[0].Message())
 		return []Receipt{r}, err
 	default:
-		return i.acceptBatch(ctx, evts, msgs)
+		return i.acceptBatch(ctx, evts, entries)
 	}
 }
 
-// messages builds what is stored, and asks for room.
-func (i *Ingest) messages(evts []*events.Event) ([]*nats.Msg, error) {
-	msgs := make([]*nats.Msg, len(evts))
+// entries builds what is stored, and asks for room.
+func (i *Ingest) entries(evts []*events.Event) ([]stream.Entry, error) {
+	entries := make([]stream.Entry, len(evts))
 	var faults []events.Fault
 	size := 0
+	var tenant, typ, subject string // most of a batch are alike
 	for n, e := range evts {
-		m := message(e)
-		if len(m.Subject) > maxSubject {
+		if subject == "" || e.Tenant() != tenant || e.Type() != typ {
+			tenant, typ = e.Tenant(), e.Type()
+			subject = stream.EventSubject(tenant, typ)
+		}
+		one := entry(e)
+		one.Subject = subject
+		if len(one.Subject) > maxSubject {
 			pointer := "/type"
 			if len(evts) > 1 {
 				pointer = fmt.Sprintf("/%d/type", n)
 			}
 			faults = append(faults, events.Fault{Pointer: pointer, Detail: "is too long"})
 		}
-		msgs[n] = m
-		size += m.Size()
+		entries[n] = one
+		size += one.Size()
 	}
 	if len(faults) > 0 {
 		return nil, &events.Invalid{Status: 422, Code: "invalid_event", Faults: faults}
@@ -118,14 +115,23 @@ func (i *Ingest) messages(evts []*events.Event) ([]*nats.Msg, error) {
 	if err := i.admit(size); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return msgs, nil
+	return entries, nil
 }
 
-// message is the event as it is stored: in the mode and bytes it came in.
+// entry is the event as it is stored, in the mode and bytes it came in, without its subject.
+func entry(e *events.Event) stream.Entry {
+	if e.IsStructured() {
+		return stream.Entry{ID: e.MsgID(), Data: e.Structured()}
+	}
+	header, payload := e.Message()
+	return stream.Entry{ID: e.MsgID(), Header: header, Data: payload}
+}
+
+// message is the event as it is stored, as a message of its own.
 func message(e *events.Event) *nats.Msg {
-	header, payload := e.Message() // the map is ours
-	header[nats.MsgIdHdr] = []string{e.MsgID()}
-	return &nats.Msg{Subject: stream.EventSubject(e.Tenant(), e.Type()), Header: header, Data: payload}
+	one := entry(e)
+	one.Subject = stream.EventSubject(e.Tenant(), e.Type())
+	return one.Message()
 }
 
 func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (Receipt, error) {
@@ -138,7 +144,8 @@ func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (R
 
 // receipt answers for one stored event; a duplicate must be the same event.
 func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack) (Receipt, error) {
-	r := Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: ack.Sequence, Duplicate: ack.Duplicate}
+	r := receiptOf(e, ack.Sequence)
+	r.Duplicate = ack.Duplicate
 	if !ack.Duplicate {
 		i.accepted.Inc()
 		i.stored(ack.Sequence, []*events.Event{e})
@@ -177,22 +184,44 @@ func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequ
 
 // acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
 // one of them is another event under the same id, nothing is stored.
-func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*nats.Msg) ([]Receipt, error) {
+func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
+	first, err := i.batches.Store(ctx, stream.Events, entries)
+	switch {
+	case errors.Is(err, stream.ErrDuplicateInBatch): // which the broker says of either kind
+		return i.acceptSome(ctx, evts, entries)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	receipts := make([]Receipt, len(evts))
-	twins, fresh, err := twinsOf(evts, msgs)
+	for n, e := range evts {
+		receipts[n] = receiptOf(e, first+uint64(n))
+	}
+	i.accepted.Add(float64(len(evts)))
+	i.stored(first, evts)
+	return receipts, nil
+}
+
+// acceptSome is acceptBatch where some events are known already, or stand twice in the batch.
+func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
+	receipts := make([]Receipt, len(evts))
+	twins, fresh, err := twinsOf(evts, entries)
 	if err != nil {
 		return nil, err
 	}
-	for range maxRounds {
-		first, err := i.storeFresh(ctx, msgs, fresh)
+	for round := range maxRounds {
+		if round > 0 || len(twins) == 0 { // else that may have been all
+			if fresh, err = i.leaveOutKnown(ctx, evts, entries, fresh, receipts); err != nil {
+				return nil, err
+			}
+		}
+		first, err := i.storeFresh(ctx, entries, fresh)
 		switch {
 		case err == nil:
 			for n, at := range fresh {
-				e := evts[at]
-				receipts[at] = Receipt{ID: e.ID(), Source: e.Source(), Tenant: e.Tenant(), Sequence: first + uint64(n)}
+				receipts[at] = receiptOf(evts[at], first+uint64(n))
+				i.stored(first+uint64(n), evts[at:at+1])
 			}
 			i.accepted.Add(float64(len(fresh)))
-			i.tell(first, evts, fresh)
 			for at, twin := range twins {
 				receipts[at] = receipts[twin]
 				receipts[at].Duplicate = true
@@ -201,41 +230,28 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, msgs []*
 		case !errors.Is(err, stream.ErrDuplicateInBatch):
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if fresh, err = i.leaveOutKnown(ctx, evts, msgs, fresh, receipts); err != nil {
-			return nil, err
-		}
 	}
 	return nil, fmt.Errorf("%w: somebody else is storing the same events", ErrUnavailable)
 }
 
-// tell tells of the fresh ones of evts, which were stored at first and behind it.
-func (i *Ingest) tell(first uint64, evts []*events.Event, fresh []int) {
-	if len(fresh) == len(evts) { // nearly always
-		i.stored(first, evts)
-		return
-	}
-	for n, at := range fresh {
-		i.stored(first+uint64(n), evts[at:at+1])
-	}
-}
-
-func (i *Ingest) storeFresh(ctx context.Context, msgs []*nats.Msg, fresh []int) (first uint64, err error) {
+// storeFresh stores the fresh ones of entries. With them, or without any, what is known already is durable.
+func (i *Ingest) storeFresh(ctx context.Context, entries []stream.Entry, fresh []int) (first uint64, err error) {
 	if len(fresh) == 0 {
-		return 0, nil
+		return 0, i.batches.Sync(stream.Events)
 	}
-	batch := make([]*nats.Msg, len(fresh))
+	some := make([]stream.Entry, len(fresh))
 	for n, at := range fresh {
-		batch[n] = msgs[at]
+		some[n] = entries[at]
 	}
-	return i.batches.Write(ctx, stream.Events, batch)
+	return i.batches.Store(ctx, stream.Events, some)
 }
 
 // twinsOf finds the events that stand more than once in a batch: twins maps a later one to the first.
-func twinsOf(evts []*events.Event, msgs []*nats.Msg) (twins map[int]int, fresh []int, err error) {
+func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, fresh []int, err error) {
 	first := make(map[string]int, len(evts))
 	twins = map[int]int{}
 	for at, e := range evts {
-		id := msgs[at].Header[nats.MsgIdHdr][0]
+		id := entries[at].ID
 		before, ok := first[id]
 		switch {
 		case !ok:
@@ -252,10 +268,10 @@ func twinsOf(evts []*events.Event, msgs []*nats.Msg) (twins map[int]int, fresh [
 
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
-func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, msgs []*nats.Msg, fresh []int, receipts []Receipt) ([]int, error) {
+func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entries []stream.Entry, fresh []int, receipts []Receipt) ([]int, error) {
 	var left []int
 	for _, at := range fresh {
-		sequence, err := i.batches.Probe(ctx, msgs[at])
+		sequence, err := i.batches.Probe(ctx, entries[at].Message())
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}

@@ -11,8 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/producer"
 )
 
@@ -195,5 +197,28 @@ func TestStoredTellsOfEachOnce(t *testing.T) {
 	defer f.mu.Unlock()
 	if want := []string{"1@1", "2@2", "3@3", "4@4", "5@5", "6@6", "7@7"}; !cmp.Equal(f.told, want) {
 		t.Errorf("told of %v", f.told)
+	}
+}
+
+// TestDuplicateIsAnsweredWhenDurable: a batch of which all is known already is answered when that is durable, as who stored it
+// may still be waiting for the disk.
+func TestDuplicateIsAnsweredWhenDurable(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	failure := errors.New("no disk")
+	var synced error
+	ingest := producer.NewIngest(producer.IngestDeps{
+		JS: f.js, Batches: stream.NewBatches(f.js.Conn(), func(...string) error { return synced }), Metrics: prometheus.NewRegistry(),
+	})
+	batch := []*events.Event{order(t, "1", "a"), order(t, "2", "a")}
+	for _, step := range []struct{ sync, want error }{{failure, producer.ErrUnavailable}, {failure, producer.ErrUnavailable}, {nil, nil}} {
+		synced = step.sync
+		receipts, err := ingest.Accept(t.Context(), batch)
+		if !errors.Is(err, step.want) {
+			t.Fatalf("%+v, %v; want %v", receipts, err, step.want)
+		}
+		if err == nil && (!receipts[0].Duplicate || !receipts[1].Duplicate || receipts[1].Sequence != 2) {
+			t.Errorf("%+v", receipts)
+		}
 	}
 }

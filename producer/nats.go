@@ -63,13 +63,13 @@ func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGr
 		r.refuse(m, err)
 		return
 	}
-	msgs, err := r.ingest.messages([]*events.Event{e})
+	entries, err := r.ingest.entries([]*events.Event{e})
 	if err != nil {
 		r.refuse(m, err)
 		return
 	}
 	checking.Add(1)
-	err = r.ingest.writer.Submit(msgs[0], stream.Events, func(ack stream.Ack, err error) {
+	err = r.ingest.writer.Submit(entries[0].Message(), stream.Events, func(ack stream.Ack, err error) {
 		if err != nil || !ack.Duplicate {
 			defer checking.Done()
 			r.stored(ctx, m, e, ack, err)

@@ -17,8 +17,8 @@ import (
 const (
 	bufferSize = 16 << 10 // most requests come whole in one read; what is longer is read to where it is wanted
 
-	// maxKept bounds the buffers of answers that are used again; nearly all answers have under 1 KiB.
-	maxKept = 64 << 10
+	// maxKept bounds the buffers of answers that are used again. Nearly all answers have under 1 KiB; to 1,000 events some 100 KiB.
+	maxKept = 256 << 10
 
 	// maxUnread and lingering are net/http's: what is read of a body that the handler did not want, and how long a client
 	// that still sends may take to see the answer.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -19,11 +18,8 @@ const MaxBatch = 1000
 // maxJoined bounds the bytes of requests that are joined: as much as one request may have (API.md 2).
 const maxJoined = 8 << 20
 
-// JetStream's headers of atomic batches (ADR-50) and of conditions.
+// JetStream's header of a condition, and one that cannot hold.
 const (
-	batchIDHeader         = "Nats-Batch-Id"
-	batchSequenceHeader   = "Nats-Batch-Sequence"
-	batchCommitHeader     = "Nats-Batch-Commit"
 	expectedLastIDHeader  = "Nats-Expected-Last-Msg-Id"
 	impossibleLastMessage = "hookfleet-probe-that-no-message-has-as-its-id"
 )
@@ -40,15 +36,15 @@ type Batches struct {
 	busy    bool // somebody stores
 }
 
-// batch is one caller's messages.
+// batch is one caller's entries.
 type batch struct {
-	stream string
-	msgs   []*nats.Msg
-	bytes  int
-	done   chan struct{} // closed when first and err are set
-	lead   chan struct{} // closed when it is this caller's turn to store for all
-	first  uint64
-	err    error
+	stream  string
+	entries []Entry
+	bytes   int
+	done    chan struct{} // closed when first and err are set
+	lead    chan struct{} // closed when it is this caller's turn to store for all
+	first   uint64
+	err     error
 }
 
 // NewBatches makes it on nc. sync may be nil, where the broker's acknowledgement is durability.
@@ -63,14 +59,26 @@ func (b *Batches) UpTo(most int) *Batches {
 	return b
 }
 
-// Write stores msgs (1 to MaxBatch, each with a header map of its own) in stream, and returns the sequence of the first once all are durable; the others
+// Write is Store of messages, which it does not change.
+func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (first uint64, err error) {
+	entries := make([]Entry, len(msgs))
+	for i, m := range msgs {
+		entries[i] = Entry{Subject: m.Subject, Header: m.Header, Data: m.Data}
+		if m.Header == nil {
+			entries[i].Header = nats.Header{}
+		}
+	}
+	return b.Store(ctx, stream, entries)
+}
+
+// Store stores entries (1 to MaxBatch) in stream, and returns the sequence of the first once all are durable; the others
 // follow without gaps. When one is known already, nothing is stored and the error is ErrDuplicateInBatch: the broker does
 // not say which, Probe does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
 // stored takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
-func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (first uint64, err error) {
-	own := &batch{stream: stream, msgs: msgs, done: make(chan struct{}), lead: make(chan struct{})}
-	for _, m := range msgs {
-		own.bytes += len(m.Data)
+func (b *Batches) Store(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
+	own := &batch{stream: stream, entries: entries, done: make(chan struct{}), lead: make(chan struct{})}
+	for i := range entries {
+		own.bytes += len(entries[i].Data)
 	}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, own)
@@ -121,74 +129,101 @@ func (b *Batches) next() {
 
 // storeNext stores what waits, as much as fits in one atomic batch, and hands on to who is next.
 func (b *Batches) storeNext() {
-	b.mu.Lock()
-	n, size, bytes := 1, len(b.waiting[0].msgs), b.waiting[0].bytes
-	for ; n < len(b.waiting); n++ {
-		next := b.waiting[n]
-		if next.stream != b.waiting[0].stream || size+len(next.msgs) > b.most || bytes+next.bytes > maxJoined {
-			break
-		}
-		size, bytes = size+len(next.msgs), bytes+next.bytes
-	}
-	group := b.waiting[:n:n]
-	b.waiting = b.waiting[n:]
-	b.mu.Unlock()
-
+	group := b.take()
 	b.storeGroup(group)
-
+	b.settle(group)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next()
 }
 
+// take takes batches that fit in one atomic batch from those that wait.
+func (b *Batches) take() []*batch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, size, bytes := 1, len(b.waiting[0].entries), b.waiting[0].bytes
+	for ; n < len(b.waiting); n++ {
+		next := b.waiting[n]
+		if next.stream != b.waiting[0].stream || size+len(next.entries) > b.most || bytes+next.bytes > maxJoined {
+			break
+		}
+		size, bytes = size+len(next.entries), bytes+next.bytes
+	}
+	group := b.waiting[:n:n]
+	b.waiting = b.waiting[n:]
+	return group
+}
+
 // storeGroup stores batches as one. When one of them has a duplicate, each is stored by itself.
 func (b *Batches) storeGroup(group []*batch) {
-	var all []*nats.Msg
-	for _, one := range group {
-		all = append(all, one.msgs...)
-	}
-	first, err := b.store(group[0].stream, all)
-	if errors.Is(err, ErrDuplicateInBatch) && len(group) > 1 {
-		for _, one := range group {
-			one.first, one.err = b.store(one.stream, one.msgs)
-			close(one.done)
+	b.store(group)
+	if errors.Is(group[0].err, ErrDuplicateInBatch) && len(group) > 1 {
+		for i := range group {
+			b.store(group[i : i+1])
 		}
-		return
+	}
+}
+
+// settle makes durable what is stored of a group, and tells its callers.
+func (b *Batches) settle(group []*batch) {
+	isStored := func(one *batch) bool { return one.err == nil }
+	var err error
+	if slices.ContainsFunc(group, isStored) {
+		err = b.Sync(group[0].stream)
 	}
 	for _, one := range group {
-		one.first, one.err = first, err
-		first += uint64(len(one.msgs))
+		if err != nil && isStored(one) {
+			one.first, one.err = 0, err
+		}
 		close(one.done)
 	}
 }
 
-// store stores msgs as one atomic batch.
-func (b *Batches) store(stream string, msgs []*nats.Msg) (first uint64, err error) {
-	defer unmark(msgs)
-	id := []string{nuid.Next()}
-	last := len(msgs) - 1
-	for i, m := range msgs[:last] {
-		mark(m, id, i)
-		if err := b.nc.PublishMsg(m); err != nil {
-			return 0, fmt.Errorf("publish to %s: %w", m.Subject, err)
+// store stores batches as one atomic batch.
+func (b *Batches) store(group []*batch) {
+	size := 0
+	for _, one := range group {
+		size += len(one.entries)
+	}
+	ack, err := b.publish(group, size)
+	first := ack.Sequence - uint64(size-1)
+	for _, one := range group {
+		one.first, one.err = first, err
+		first += uint64(len(one.entries))
+	}
+}
+
+// publish publishes all entries, and awaits the answer to the last.
+func (b *Batches) publish(group []*batch, last int) (Ack, error) {
+	out, place := newEnvelope(nuid.Next(), last), 0
+	for _, one := range group {
+		for i := range one.entries {
+			place++
+			msg := out.put(&one.entries[i], place)
+			if place == last {
+				break
+			}
+			if err := b.nc.PublishMsg(msg); err != nil {
+				return Ack{}, fmt.Errorf("publish to %s: %w", msg.Subject, err)
+			}
 		}
 	}
-	mark(msgs[last], id, last)
-	msgs[last].Header[batchCommitHeader] = []string{"1"}
-	answer, err := b.request(context.Background(), msgs[last])
+	answer, err := b.request(context.Background(), &out.msg)
 	if err != nil {
-		return 0, err
+		return Ack{}, err
 	}
-	ack, err := parseAck(answer)
-	if err != nil {
-		return 0, err
+	return parseAck(answer)
+}
+
+// Sync makes durable what is stored in stream, by whomever: what Probe has found may not be yet.
+func (b *Batches) Sync(stream string) error {
+	if b.sync == nil {
+		return nil
 	}
-	if b.sync != nil {
-		if err := b.sync(stream); err != nil {
-			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
-		}
+	if err := b.sync(stream); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	return ack.Sequence - uint64(last), nil
+	return nil
 }
 
 // Probe asks whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
@@ -220,20 +255,4 @@ func (b *Batches) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error)
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	return answer, nil
-}
-
-// mark makes m member i (from 0) of the batch. It stays the caller's message, with two headers more: a copy of each took a
-// twentieth of what is allocated for a batch.
-func mark(m *nats.Msg, id []string, i int) {
-	m.Header[batchIDHeader] = id
-	m.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
-}
-
-// unmark makes messages of no batch again: they may be probed, stored by themselves or in another one.
-func unmark(msgs []*nats.Msg) {
-	for _, m := range msgs {
-		delete(m.Header, batchIDHeader)
-		delete(m.Header, batchSequenceHeader)
-		delete(m.Header, batchCommitHeader)
-	}
 }
