@@ -14,7 +14,7 @@ const pinEvery = 64
 
 // Pin is a message that stays in RETRIES, so that the file which is written to is never empty. The broker (v2.15.2) makes
 // an empty one anew and removes the old one, with each ack where deliveries are due one by one: that is a fifth of what such
-// a delivery costs in all, and what the file system then has to write down, the next sync of an event waits for.
+// a delivery costs in all, and what the file system then has to write down, the next sync of an event may wait for.
 //
 // It is not safe for concurrent use.
 type Pin struct {
