@@ -21,8 +21,8 @@ const (
 	// records' writers wait while the broker looks.
 	replayTally     = 250 * time.Millisecond
 	replayTallySoon = 25 * time.Millisecond
-	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs.
-	replayAhead = time.Second
+	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs, which events wait for.
+	replayAhead = 2 * time.Second
 	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
 	maxPlan      = 1000
 	maxPlanBytes = 4 << 20
@@ -74,6 +74,7 @@ type replay struct {
 	matcher     matcher
 	pace        replayPace
 	interval    time.Duration // between two deliveries, when it last made some
+	reach       time.Duration // that these were made ahead of their time
 	awaits      bool          // it has little to do before some of its deliveries have ended
 }
 
@@ -134,7 +135,7 @@ func (r *replay) work(ctx context.Context) error {
 		pause := replayIdle
 		switch {
 		case moved:
-			pause = max(replayStep, min(r.interval, replayTally)) - time.Since(began)
+			pause = max(replayStep, min(max(r.interval, r.reach), replayTally)) - time.Since(began)
 		case len(r.fresh) > 0:
 			pause, r.awaits = replayTallySoon, true
 		}

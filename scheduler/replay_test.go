@@ -311,21 +311,36 @@ func purge(f *fixture, name string) error {
 	return s.Purge(f.Context())
 }
 
+// TestReplayPace: whether deliveries are made when their time comes or ahead of it, each has its own time, evenly.
 func TestReplayPace(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	var p replayPace
-	made := 0
-	for at := time.Duration(0); at <= 10*time.Second; at += 25 * time.Millisecond {
-		n := p.allowed(now.Add(at), 10*time.Millisecond, 5)
-		p.spend(n, 10*time.Millisecond)
-		made += n
-	}
-	if made < 1000 || made > 1001 {
-		t.Errorf("%d in 10 s at 100 a second", made)
-	}
-	if n := p.allowed(now.Add(time.Minute), 10*time.Millisecond, 5); n != 5 {
-		t.Errorf("%d after a stall, want the burst", n)
+	const interval = 10 * time.Millisecond
+	begin := time.Now()
+	for _, reach := range []time.Duration{0, 100 * time.Millisecond} {
+		var p replayPace
+		var last time.Time
+		made := 0
+		for now := begin; !now.After(begin.Add(10 * time.Second)); now = now.Add(25 * time.Millisecond) {
+			page := make([]*candidate, p.allowed(now, reach, interval, 5))
+			for i := range page {
+				page[i] = &candidate{waiting: &stream.Waiting{}}
+			}
+			p.spread(page, now, interval)
+			for _, c := range page {
+				at := now.Add(c.waiting.After)
+				if c.waiting.After > reach || !last.IsZero() && at.Sub(last) != interval {
+					t.Fatalf("reach %v: one is to begin %v after it was made, %v after the one before", reach, c.waiting.After, at.Sub(last))
+				}
+				last = at
+			}
+			made += len(page)
+		}
+		if want := int((10*time.Second + reach) / interval); made < want || made > want+1 {
+			t.Errorf("reach %v: %d in 10 s, want %d", reach, made, want)
+		}
+		if n := p.allowed(begin.Add(time.Minute), 0, interval, 5); n != 5 {
+			t.Errorf("%d after a stall, want the burst", n)
+		}
 	}
 }
 

@@ -20,12 +20,23 @@ func (r *replay) tally(ctx context.Context) error {
 	if len(r.fresh)+len(r.open) == 0 {
 		return nil
 	}
-	last, err := r.records.Follow(ctx, r.job.Subscription, r.job.Run.Records, r.note)
+	last, err := r.records.Follow(ctx, stream.RecordsOf(r.job.Subscription, r.underWay), r.job.Run.Records, r.note)
 	if err != nil {
 		return err
 	}
 	r.job.Run.Records = last
 	return nil
+}
+
+// underWay visits the deliveries that have not ended.
+func (r *replay) underWay(yield func(id string) bool) {
+	for _, set := range []map[string]struct{}{r.fresh, r.open} {
+		for id := range set {
+			if !yield(id) {
+				return
+			}
+		}
+	}
 }
 
 // note takes one record. A delivery counts once, whatever its records say after its end.
@@ -63,12 +74,11 @@ func (r *replay) look(ctx context.Context) error {
 		most = maxFresh + maxOpen
 	}
 	var ids []string
-	for _, set := range []map[string]struct{}{r.fresh, r.open} {
-		for id := range set {
-			if len(ids) < most {
-				ids = append(ids, id)
-			}
+	for id := range r.underWay {
+		if len(ids) == most {
+			break
 		}
+		ids = append(ids, id)
 	}
 	for _, id := range ids {
 		if err := r.lookAt(ctx, id, cancelled); err != nil {

@@ -21,8 +21,8 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 	}
 	interval, burst := r.rate(entry)
 	limit := freshLimit(entry.Subscription)
-	r.interval, r.awaits = interval, 2*len(r.fresh) >= limit
-	n := min(r.pace.allowed(time.Now(), interval, burst), limit-len(r.fresh), maxOpen-len(r.fresh)-len(r.open))
+	r.interval, r.reach, r.awaits = interval, reachOf(entry.Subscription, interval, limit), 2*len(r.fresh) >= limit
+	n := min(r.pace.allowed(time.Now(), r.reach, interval, burst), limit-len(r.fresh), maxOpen-len(r.fresh)-len(r.open))
 	if n <= 0 {
 		return len(r.open) < maxOpen, nil
 	}
@@ -41,7 +41,7 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 	}
 	made := r.queue[:n]
 	r.queue, r.safe = r.queue[n:], r.safe-n
-	r.pace.spend(n, interval)
+	r.pace.spread(made, time.Now(), interval)
 	return true, r.make(ctx, made)
 }
 
@@ -264,7 +264,7 @@ func (r *replay) resolve(ctx context.Context) error {
 			found[p.Delivery] = theirs
 		}
 	}
-	_, err := r.records.Follow(ctx, r.job.Subscription, run.Records, func(id string, _ events.State) {
+	_, err := r.records.Follow(ctx, stream.HistorySubjects(r.job.Subscription), run.Records, func(id string, _ events.State) {
 		if found[id] == 0 {
 			found[id] = ours
 		}

@@ -19,6 +19,9 @@ import (
 // full of a 1 GB store passes in a second.
 const tightTrim = time.Second
 
+// pinInterval is how often the pin of the timers is looked after: a request, and a write when something was due since.
+const pinInterval = 5 * time.Second
+
 // Deps are what a scheduler works with.
 type Deps struct {
 	JS       jetstream.JetStream // its connection should not be one that publishes much
@@ -102,6 +105,7 @@ func (s *Scheduler) act(ctx context.Context) {
 	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	loops.Go(func() { newReplays(s).run(ctx) })
+	loops.Go(func() { s.every(ctx, pinInterval, "pin timers", stream.NewPin(s.Replays, s.ReplayWriter).Renew) })
 	var trimmed time.Time
 	loops.Go(func() {
 		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {

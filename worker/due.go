@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -26,6 +27,7 @@ func (w *Worker) retry(m *nats.Msg) {
 			return
 		}
 	}
+	w.stagger(m, from)
 	if !w.due.take(w.turns) {
 		w.letGo(held, m, errReturned)
 		return
@@ -35,6 +37,25 @@ func (w *Worker) retry(m *nats.Msg) {
 		w.finish(m, nil)
 	}
 	w.letGo(held, m, w.resumeOne(w.sends, w.turns, m, from, w.due, nil))
+}
+
+// stagger lets a delivery wait that a replay made together with others, for the time between them. When half of our room
+// waits so, what else comes has no time to wait: a burst is better than a retry that is late.
+func (w *Worker) stagger(m *nats.Msg, from delivered) {
+	after := stream.AfterOf(m.Header)
+	if after == 0 || from.Times > 1 {
+		return
+	}
+	defer w.staggered.Add(-1)
+	if w.staggered.Add(1) > int64(cap(w.due.hands)/2) {
+		return
+	}
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.turns.Done():
+	}
 }
 
 // takeDue takes a message of RETRIES into our hands; nil when there is nothing to do for it.

@@ -135,8 +135,9 @@ type Worker struct {
 	stop   atomic.Bool
 	loaded chan struct{} // closed when it delivers
 
-	crowded atomic.Bool   // sinks wait for their drain
-	before  atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
+	crowded   atomic.Bool   // sinks wait for their drain
+	staggered atomic.Int64  // messages that wait for their time
+	before    atomic.Uint64 // last sequence of RETRIES when we connected; 0 = no leftovers can be below it
 }
 
 // New makes a worker. It starts nothing.

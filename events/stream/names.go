@@ -66,6 +66,8 @@ const (
 	SubjectBatches = "hookfleet.attempts.batch." // + <bucket of the subscription>: what is in which batch
 	SubjectItems   = "hookfleet.items."          // + <state>.<source>.<hash of the key>
 
+	subjectPin = "hookfleet.pin.retries" // the Pin of RETRIES
+
 	SubjectLane = "hookfleet.lane." // + <subscription>: tells the lane's owner that something was held for it; the delivery's id
 
 	SubjectStatuses = "hookfleet.statuses." // + <tenant>.<hash of the subject>.<hash of the type>
@@ -89,6 +91,7 @@ const (
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339
 	HeaderStatus   = "Hookfleet-Status"   // statuses: JSON of which event it is, and of when
+	HeaderAfter    = "Hookfleet-After"    // what a replay makes with others: milliseconds after which its first attempt begins
 )
 
 // historyBuckets bounds the subjects of ATTEMPTS to 256 × 256 = 65,536: subjects cost memory (100 k of them 325 MB with

@@ -1,8 +1,11 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +36,26 @@ func (w *Waiting) ReplayMessage() (*nats.Msg, error) {
 		return nil, err
 	}
 	msg.Header[nats.MsgIdHdr] = []string{replayMsgID(w.Delivery.ID)}
+	if after := min(w.After, MaxAfter).Milliseconds(); after > 0 {
+		msg.Header[HeaderAfter] = []string{strconv.FormatInt(after, 10)}
+	}
 	return msg, nil
+}
+
+// MaxAfter bounds Waiting.After: a message that nobody answers for longer is kept alive, which costs.
+const MaxAfter = time.Second
+
+// AfterOf is how long a delivery that came by a ReplayMessage is to wait; 0 = not at all.
+func AfterOf(header nats.Header) time.Duration {
+	text, ok := header[HeaderAfter]
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(text[0], 10, 16)
+	if err != nil {
+		return 0 // it is none that we wrote
+	}
+	return min(time.Duration(n)*time.Millisecond, MaxAfter)
 }
 
 // Replay makes the delivery w that replays a dead letter, durably, and only then removes the letter. When a process ended
@@ -52,14 +74,27 @@ func (d *DeadList) Replay(ctx context.Context, writer *Writer, known bool, w *Wa
 	return err
 }
 
-// Follow calls fn with every record of a subscription's deliveries, and perhaps others', after a sequence of ATTEMPTS, in
-// order, up to the end. It returns the sequence of the last one; that of the caller when there is none.
-func (h *History) Follow(ctx context.Context, subscription string, after uint64, fn func(delivery string, state events.State)) (last uint64, err error) {
-	filter := HistorySubjects(subscription)
+// RecordsOf is where the records of a subscription's deliveries are, and perhaps others': where those of the given ones are
+// near each other, as of a replay's neighbours, the live ones' are elsewhere.
+func RecordsOf(subscription string, deliveries iter.Seq[string]) (subject string) {
+	for id := range deliveries {
+		sequence, _, _, ok := events.ParseDeliveryID(id)
+		own := HistorySubject(subscription, sequence)
+		if !ok || subject != "" && subject != own {
+			return HistorySubjects(subscription)
+		}
+		subject = own
+	}
+	return cmp.Or(subject, HistorySubjects(subscription))
+}
+
+// Follow calls fn with every record of a subject of RecordsOf after a sequence of ATTEMPTS, in order, up to the end. It
+// returns the sequence of the last one; that of the caller when there is none.
+func (h *History) Follow(ctx context.Context, subject string, after uint64, fn func(delivery string, state events.State)) (last uint64, err error) {
 	for last = after; ; {
-		batch, err := h.batch(ctx, Attempts, filter, last+1, walkBatch)
+		batch, err := h.batch(ctx, Attempts, subject, last+1, walkBatch)
 		if err != nil {
-			return last, fmt.Errorf("follow the records of %s: %w", subscription, err)
+			return last, fmt.Errorf("follow the records of %s: %w", subject, err)
 		}
 		for _, m := range batch {
 			last = m.Sequence

@@ -311,7 +311,7 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 		}),
 		// No limits: with schedules the server refuses Discard New, and would delete the oldest timers.
 		file(jetstream.StreamConfig{
-			Name: Retries, Subjects: []string{SubjectRetry + ">", SubjectDue + ">"}, Retention: jetstream.WorkQueuePolicy,
+			Name: Retries, Subjects: []string{SubjectRetry + ">", SubjectDue + ">", subjectPin}, Retention: jetstream.WorkQueuePolicy,
 			AllowMsgSchedules: true,
 		}),
 		// One message a delivery: putting it there twice is refused, so holding again is harmless.

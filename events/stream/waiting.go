@@ -23,6 +23,8 @@ type Waiting struct {
 	Delivery events.Delivery
 	Event    *events.Event
 	At       time.Time // when the timer fires; zero = at Delivery.NextAt. It is not stored
+
+	After time.Duration // how long after ReplayMessage was stored it begins, at most MaxAfter. It is stored there alone
 }
 
 // message builds the message of a waiting delivery from our header and the event's own.

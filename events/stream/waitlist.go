@@ -309,11 +309,15 @@ func (w *Waitlist) Total(ctx context.Context) (Counts, error) {
 	if err != nil {
 		return Counts{}, err
 	}
+	pins, err := w.count(ctx, Retries, subjectPin)
+	if err != nil {
+		return Counts{}, err
+	}
 	held, err := w.state(ctx, HeldName)
 	if err != nil {
 		return Counts{}, err
 	}
-	return Counts{Timers: timers.Messages, Held: held.Messages}, nil
+	return Counts{Timers: timers.Messages - min(pins, timers.Messages), Held: held.Messages}, nil
 }
 
 // purge removes the messages of a stream that match subject.
