@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,6 +47,7 @@ type Scheduler struct {
 	history  *stream.History
 	statuses *stream.Statuses
 	index    *indexer
+	lease    atomic.Pointer[lease] // nil before Run
 	letters  *prometheus.CounterVec
 
 	sweeper sweeper
@@ -67,7 +69,7 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 	if s.letters, err = deadLetters(deps.Metrics); err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	s.index = &indexer{Scheduler: s}
+	s.index = newIndexer(s)
 	return s, nil
 }
 
@@ -88,6 +90,7 @@ func deadLetters(r prometheus.Registerer) (*prometheus.CounterVec, error) {
 // Run acts whenever this process holds the lease, until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
+	s.lease.Store(l)
 	return l.run(ctx, s.act)
 }
 

@@ -349,6 +349,9 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
+	if f.cfg.Embedded() {
+		cfg.CopyDir = f.cfg.Data
+	}
 	var index, replays jetstream.JetStream
 	var indexWriter, replayWriter *stream.Writer
 	if f.index, index, indexWriter, err = f.ownWriter("index"); err != nil {

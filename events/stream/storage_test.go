@@ -168,7 +168,7 @@ func TestBurstDoesNotFillTheDisk(t *testing.T) {
 	for s.Ratio() < 0.85 && time.Now().Before(deadline) && !t.Failed() {
 		total += burst()
 	}
-	free, err := diskFree(dir)
+	free, err := DiskFree(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
