@@ -27,6 +27,7 @@ const (
 // copying is how far the copy is. Who reads or changes it holds indexer.storing.
 type copying struct {
 	through uint64    // everything in the stream up to here was put
+	created time.Time // when that stream was
 	until   time.Time // there is none before
 	told    bool      // that there is none
 }
@@ -56,6 +57,28 @@ func (x *indexer) keepCopy(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// takeCopyUp takes what the process before has left.
+func (x *indexer) takeCopyUp() {
+	if !x.copied.kept {
+		return
+	}
+	var err error
+	if x.copying.through, x.copying.created, err = x.copied.takeUp(); err != nil {
+		x.Log.Warn().Err(err).Msg("statuses are copied anew")
+	}
+}
+
+// leaveCopy leaves it to the next process, if all of it is there and in the broker for good.
+func (x *indexer) leaveCopy() {
+	if !x.copied.kept || !x.copied.complete || x.copied.partial || !x.settled.Load() {
+		x.copied.drop()
+		return
+	}
+	if err := x.copied.leaveBehind(x.copying.through, x.copying.created); err != nil {
+		x.Log.Warn().Err(err).Msg("the next process copies the statuses anew")
 	}
 }
 
@@ -121,9 +144,10 @@ func (x *indexer) followCopy(ctx context.Context, certain uint64) (*lag, error) 
 	if err != nil {
 		return nil, err
 	}
-	if extent.Last < x.copying.through || extent.Messages < certain {
+	if x.copying.through > 0 && (extent.Last < x.copying.through || extent.Messages < certain || !extent.Created.Equal(x.copying.created)) {
 		return nil, errRewritten
 	}
+	x.copying.created = extent.Created
 	x.copied.set(func(c *statusCopy) { c.floor, c.keep = extent.First, extent.Keep })
 	behind := lag{max(x.copying.through+1, extent.First), extent.Last, int64(extent.Bytes), x.copied.generation}
 	if behind.to >= behind.from+copyFew {

@@ -34,10 +34,10 @@ func (p place) offset() int64 { return int64(p & 0xffff_ffff) }
 // most is at least the length of the record.
 func (p place) most() int { return int(p>>32&0xffff) * lengthStep }
 
-// segment is a file of records, one after the other. It has no name: when it is closed, or the process ends however, it is
-// gone.
+// segment is a file of records, one after the other.
 type segment struct {
 	file   *os.File
+	name   string // "" = it has none, so that it is gone with the process however that ends
 	number int
 	size   int64
 	live   int64     // bytes of records that the index names
@@ -45,8 +45,13 @@ type segment struct {
 	oldest time.Time // when the first of all its records was stored in the stream
 }
 
-func newSegment(dir string, number int) (*segment, error) {
-	f, err := os.CreateTemp(dir, "hookfleet-statuses-*")
+func (c *statusCopy) newSegment(number int) (*segment, error) {
+	if c.kept {
+		name := c.nameOf(number)
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		return &segment{file: f, name: name, number: number}, err
+	}
+	f, err := os.CreateTemp(c.dir, "hookfleet-statuses-*")
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +59,17 @@ func newSegment(dir string, number int) (*segment, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &segment{file: f, number: number}, nil
+}
+
+// close gives the room back. What fails there is of no use to anybody, and what is left is removed at the next start.
+func (s *segment) close() {
+	if s == nil {
+		return
+	}
+	_ = s.file.Close()
+	if s.name != "" {
+		_ = os.Remove(s.name)
+	}
 }
 
 // A record is its size, a checksum of all that follows, the sequence and time in the stream, the lengths of subject and

@@ -31,7 +31,7 @@ func (c *statusCopy) tidy(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !c.close(s) {
+		if !c.giveUp(s) {
 			return fmt.Errorf("tidy the copy of statuses: %w", errRecord)
 		}
 	}
@@ -132,8 +132,8 @@ func (c *statusCopy) has(s *segment) bool {
 	return s.number < len(c.segments) && c.segments[s.number] == s
 }
 
-// close gives a segment up, unless it has something.
-func (c *statusCopy) close(s *segment) bool {
+// giveUp closes a segment, unless it has something.
+func (c *statusCopy) giveUp(s *segment) bool {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	c.mu.Lock()
@@ -145,6 +145,6 @@ func (c *statusCopy) close(s *segment) bool {
 		return false
 	}
 	c.segments[s.number] = nil
-	_ = s.file.Close() // it has no name and nothing to lose
+	s.close()
 	return true
 }

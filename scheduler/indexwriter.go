@@ -39,7 +39,9 @@ func (x *indexer) write(ctx context.Context) error {
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 			defer cancel()
-			return x.settle(ctx, 0)
+			err := x.settle(ctx, 0)
+			x.settled.Store(err == nil && x.intake.count() == 0)
+			return err
 		}
 		lasting := x.cfg.SaveIndex / 2
 		if x.tight() {

@@ -91,6 +91,10 @@ func deadLetters(r prometheus.Registerer) (*prometheus.CounterVec, error) {
 func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
 	s.lease.Store(l)
+	if s.cfg.Index {
+		s.index.takeCopyUp()
+		defer s.index.leaveCopy()
+	}
 	return l.run(ctx, s.act)
 }
 

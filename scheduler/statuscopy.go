@@ -2,7 +2,7 @@ package scheduler
 
 import (
 	"fmt"
-	"hash/maphash"
+	"hash/fnv"
 	"os"
 	"slices"
 	"strings"
@@ -32,10 +32,11 @@ const (
 // the broker reads a whole block of 4 MB for one. It knows what it was told of, in whatever order, and keeps of each name the
 // one with the highest sequence; who tells it must see to it that it is told of everything. Where it does not know for certain
 // it says nothing, and the broker is asked: of what has expired or was deleted, of another name with the same hash, of what
-// is not in it. It is never synced and gone with the process. It is safe for concurrent use.
+// is not in it. It is never synced. It is safe for concurrent use.
 type statusCopy struct {
 	dir          string
-	seed         maphash.Seed
+	hash         func(string) uint64 // of tenant and subject
+	kept         bool                // its files have names, so that the next process finds them
 	perSegment   int64
 	segmentsMost int
 	subjectsMost int
@@ -46,6 +47,7 @@ type statusCopy struct {
 	segments     []*segment         // by number; nil = there is none
 	last         *segment           // what is written to; nil = none yet
 	partial      bool               // something that it was told of is not in it
+	highest      uint64             // sequence that it was told of
 	complete     bool               // everything in the stream is in it, but what it left out
 	trusted      bool               // what is in it is the newest of its name
 	damaged      bool               // a record was not what was written
@@ -54,11 +56,13 @@ type statusCopy struct {
 	generation   uint64             // how often it was dropped
 }
 
+// newStatusCopy is empty. In a directory of its own, which need not be there yet, it can be left to the next process.
 func newStatusCopy(dir string) *statusCopy {
-	if dir == "" {
+	kept := dir != ""
+	if !kept {
 		dir = os.TempDir()
 	}
-	c := &statusCopy{dir: dir, seed: maphash.MakeSeed(), perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
+	c := &statusCopy{hash: hashOf, kept: kept, dir: dir, perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
 	c.clear()
 	return c
 }
@@ -69,21 +73,26 @@ func (c *statusCopy) drop() {
 	defer c.changing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.segments {
-		if s != nil {
-			_ = s.file.Close() // it has no name and nothing to lose
-		}
-	}
 	c.clear()
 	c.generation++
 }
 
 func (c *statusCopy) clear() {
+	for _, s := range c.segments {
+		s.close()
+	}
 	c.first, c.more, c.segments, c.last = map[uint64]place{}, map[uint64][]place{}, nil, nil
-	c.partial, c.complete, c.damaged, c.trusted = false, false, false, true
+	c.partial, c.complete, c.damaged, c.trusted, c.highest = false, false, false, true, 0
 }
 
-func (c *statusCopy) key(subject string) uint64 { return maphash.String(c.seed, subjectOf(subject)) }
+// hashOf is the same in each process.
+func hashOf(subject string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(subject))
+	return h.Sum64()
+}
+
+func (c *statusCopy) key(subject string) uint64 { return c.hash(subjectOf(subject)) }
 
 // newRecord is one that is put, before it is written.
 type newRecord struct {
@@ -142,10 +151,13 @@ func (c *statusCopy) prepare(s *stream.StoredStatus) (r newRecord, ok bool, err 
 		if g.subject != s.Subject {
 			continue
 		}
+		c.highest = max(c.highest, s.Sequence)
 		r.replaces, r.new = p, false
 		return r, g.sequence < s.Sequence, nil
 	}
-	if r.new && len(c.first) >= c.subjectsMost {
+	late := s.Sequence < c.highest
+	c.highest = max(c.highest, s.Sequence)
+	if len(c.first) >= c.subjectsMost || late && c.partial { // a newer one of its name may have been left out
 		c.leaveOut()
 		return r, false, nil
 	}
@@ -214,7 +226,7 @@ func (c *statusCopy) writable(size int64, tidying bool) (*segment, error) {
 	if number >= most {
 		return nil, nil
 	}
-	s, err := newSegment(c.dir, number)
+	s, err := c.newSegment(number)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ type indexer struct {
 	lacking   chan struct{} // more is missing than an asker can read by itself
 	copied    *statusCopy
 	copying   copying
+	settled   atomic.Bool   // what was taken in is stored and saved; until more is
 	saved     atomic.Uint64 // how far the index is known to be durable
 	loaded    atomic.Bool   // saved says something
 	revision  uint64        // of what was saved; 0 = nothing yet
@@ -87,6 +88,7 @@ func (x *indexer) run(ctx context.Context) error {
 	parts.Go(func() { x.answer(ctx, askers) })
 	parts.Go(func() { x.keepCopy(ctx) })
 	parts.Go(func() {
+		x.settled.Store(false)
 		err := x.write(ctx)
 		if err != nil && ctx.Err() != nil {
 			x.Log.Warn().Err(err).Msg("index of statuses not saved at its end; what came last is read again")

@@ -225,7 +225,7 @@ func TestOlderStatusAfterAKill(t *testing.T) {
 	}
 	_, err := killed.storeNext(t.Context(), killed.intake.last())
 	must(t, err)
-	next := &indexer{Scheduler: f.Scheduler}
+	next := newIndexer(f.Scheduler)
 	must(t, next.load(t.Context()))
 	next.intake.offer(1, []*events.Event{older})
 	_, err = next.storeNext(t.Context(), next.intake.last())
@@ -314,7 +314,7 @@ func TestStatusesOfMoreSubjectsThanThereIsRoomFor(t *testing.T) {
 func TestMuchWhileStatusesAreStored(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
-	x := &indexer{Scheduler: f.Scheduler}
+	x := newIndexer(f.Scheduler)
 	must(t, x.load(t.Context()))
 	put := func(from, to int, more string) {
 		for i := from; i < to; i++ {

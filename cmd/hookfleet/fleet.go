@@ -350,7 +350,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.cfg.Embedded() {
-		cfg.CopyDir = f.cfg.Data
+		cfg.CopyDir = filepath.Join(f.cfg.Data, "statuses")
 	}
 	var index, replays jetstream.JetStream
 	var indexWriter, replayWriter *stream.Writer

@@ -25,12 +25,14 @@ type StatusExtent struct {
 	First, Last     uint64 // sequences
 	Messages, Bytes uint64
 	Keep            time.Duration // after which a message is gone; 0 = never
+	Created         time.Time     // when the stream was
 }
 
 // Extent asks the stream's leader.
 func (s *Statuses) Extent(ctx context.Context) (StatusExtent, error) {
 	var answer struct {
-		Config struct {
+		Created time.Time `json:"created"`
+		Config  struct {
 			MaxAge time.Duration `json:"max_age"`
 		} `json:"config"`
 		State struct {
@@ -42,7 +44,7 @@ func (s *Statuses) Extent(ctx context.Context) (StatusExtent, error) {
 		return StatusExtent{}, fmt.Errorf("state of stream %s: %w", StatusesName, err)
 	}
 	state := answer.State
-	return StatusExtent{state.First, state.Last, state.Messages, state.Bytes, answer.Config.MaxAge}, nil
+	return StatusExtent{state.First, state.Last, state.Messages, state.Bytes, answer.Config.MaxAge, answer.Created}, nil
 }
 
 // Stored calls fn for all statuses from one sequence of their stream up to another, in order, until it returns false.
