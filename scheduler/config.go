@@ -23,6 +23,7 @@ type Config struct {
 	SaveIndex  time.Duration // how often statuses are stored, and it is saved how far the index of them has come
 
 	CopyDir  string        // where a copy of the statuses is kept while the process runs; "" = the system's directory for such
+	CopyKept bool          // it is left to the next process; then no other may use CopyDir, which need not be there yet
 	CopyLook time.Duration // how often it is compared with what the broker has
 	CopyRest time.Duration // how long there is none after one that was given up
 

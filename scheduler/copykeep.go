@@ -42,15 +42,12 @@ var (
 // keepCopy keeps the copy of what is stored until ctx ends: reads all there is, compares the two now and then, and gives it up
 // for a while when it cannot be, in favour of the broker. What it had before is still good for the next time.
 func (x *indexer) keepCopy(ctx context.Context) {
-	x.copied.set(func(c *statusCopy) { c.trusted = len(c.first) == 0 }) // another may have stored since
 	tick := time.NewTicker(x.cfg.CopyLook)
 	defer tick.Stop()
 	for {
 		err := x.copyLook(ctx)
-		for _, bad := range []error{errRewritten, errTight, errDamaged, errCopy} { // else the broker is away, which others tell
-			if errors.Is(err, bad) {
-				x.giveCopyUp(err)
-			}
+		if errors.Is(err, errRewritten) || errors.Is(err, errTight) || errors.Is(err, errDamaged) || errors.Is(err, errCopy) {
+			x.giveCopyUp(err) // else the broker is away, which others tell
 		}
 		select {
 		case <-ctx.Done():
@@ -80,6 +77,11 @@ func (x *indexer) leaveCopy() {
 	if err := x.copied.leaveBehind(x.copying.through, x.copying.created); err != nil {
 		x.Log.Warn().Err(err).Msg("the next process copies the statuses anew")
 	}
+}
+
+// doubtCopy is for the time until it has what another may have stored since it was kept.
+func (x *indexer) doubtCopy() {
+	x.copied.set(func(c *statusCopy) { c.trusted = len(c.first) == 0 })
 }
 
 // giveCopyUp is for all of it: what is missing is not known.
@@ -128,8 +130,7 @@ func (x *indexer) copyLook(ctx context.Context) error {
 // lag is a range of the stream of statuses that is to be put.
 type lag struct {
 	from, to   uint64
-	bytes      int64 // of all of the stream
-	generation uint64
+	generation uint64 // of the copy
 }
 
 // followCopy puts what others have stored, so that the copy has everything that is stored at this moment. If that is much it
@@ -147,9 +148,12 @@ func (x *indexer) followCopy(ctx context.Context, certain uint64) (*lag, error) 
 	if x.copying.through > 0 && (extent.Last < x.copying.through || extent.Messages < certain || !extent.Created.Equal(x.copying.created)) {
 		return nil, errRewritten
 	}
+	if x.copying.through == 0 && !x.copyFits(int64(extent.Bytes)) {
+		return nil, errTight
+	}
 	x.copying.created = extent.Created
 	x.copied.set(func(c *statusCopy) { c.floor, c.keep = extent.First, extent.Keep })
-	behind := lag{max(x.copying.through+1, extent.First), extent.Last, int64(extent.Bytes), x.copied.generation}
+	behind := lag{max(x.copying.through+1, extent.First), extent.Last, x.copied.generation}
 	if behind.to >= behind.from+copyFew {
 		return &behind, nil
 	}
@@ -174,9 +178,6 @@ func (x *indexer) resting() bool { return x.copying.through == 0 && time.Now().B
 
 // fillCopy puts much, while more is being stored.
 func (x *indexer) fillCopy(ctx context.Context, behind lag) error {
-	if !x.copyFits(behind.bytes) {
-		return errTight
-	}
 	through := uint64(0)
 	if err := x.copyRange(ctx, behind, &through); err != nil {
 		return err
@@ -189,7 +190,7 @@ func (x *indexer) fillCopy(ctx context.Context, behind lag) error {
 	return nil
 }
 
-// copyRange reads a range of the stream into the copy, resting as long as it works, and says how far it has come.
+// copyRange reads a range of the stream into the copy, resting half as long as it works, and says how far it has come.
 func (x *indexer) copyRange(ctx context.Context, behind lag, through *uint64) error {
 	var part []*stream.StoredStatus
 	var wrong error
@@ -200,7 +201,7 @@ func (x *indexer) copyRange(ctx context.Context, behind lag, through *uint64) er
 		}
 		*through, part = part[len(part)-1].Sequence, part[:0]
 		if took := time.Since(began); took > copyStint {
-			rest(ctx, took)
+			rest(ctx, took/2)
 			began = time.Now()
 		}
 		return true

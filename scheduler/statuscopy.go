@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -56,13 +57,9 @@ type statusCopy struct {
 	generation   uint64             // how often it was dropped
 }
 
-// newStatusCopy is empty. In a directory of its own, which need not be there yet, it can be left to the next process.
-func newStatusCopy(dir string) *statusCopy {
-	kept := dir != ""
-	if !kept {
-		dir = os.TempDir()
-	}
-	c := &statusCopy{hash: hashOf, kept: kept, dir: dir, perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
+// newStatusCopy is empty. In a directory of its own it can be left to the next process.
+func newStatusCopy(dir string, kept bool) *statusCopy {
+	c := &statusCopy{hash: hashOf, kept: kept, dir: cmp.Or(dir, os.TempDir()), perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
 	c.clear()
 	return c
 }

@@ -50,7 +50,7 @@ type fataler interface {
 func TestCopyIsTheStream(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		c := newStatusCopy(t.TempDir())
+		c := newStatusCopy(t.TempDir(), true)
 		small(c, rapid.SampledFrom([]int64{1, 2000, 20_000}).Draw(rt, "segment"), rapid.SampledFrom([]int{3, 1000}).Draw(rt, "segments"),
 			rapid.SampledFrom([]int{4, 1000}).Draw(rt, "subjects"))
 		defer func() { c.drop() }()
@@ -111,7 +111,7 @@ func TestCopyIsTheStream(t *testing.T) {
 				if err := c.leaveBehind(sequence, now); err != nil {
 					rt.Fatal(err)
 				}
-				next := newStatusCopy(c.dir)
+				next := newStatusCopy(c.dir, true)
 				next.perSegment, next.segmentsMost, next.subjectsMost, next.hash, next.keep, next.floor = c.perSegment, c.segmentsMost, c.subjectsMost, c.hash, c.keep, c.floor
 				for _, s := range c.segments {
 					if s != nil {
@@ -202,7 +202,7 @@ func newestOf(rt *rapid.T, c *statusCopy, model map[string]*stream.StoredStatus,
 // TestCopyGivesRoomBack: what is replaced again and again takes no more than about twice what there is.
 func TestCopyGivesRoomBack(t *testing.T) {
 	t.Parallel()
-	c := small(newStatusCopy(t.TempDir()), 100_000, 1000, 1000)
+	c := small(newStatusCopy(t.TempDir(), true), 100_000, 1000, 1000)
 	t.Cleanup(c.drop)
 	live := int64(0)
 	for i := range 20_000 {
@@ -234,7 +234,7 @@ func TestCopyGivesRoomBack(t *testing.T) {
 // TestDamagedCopyIsNotAnswered: not a byte of what the disk changed.
 func TestDamagedCopyIsNotAnswered(t *testing.T) {
 	t.Parallel()
-	c := newStatusCopy(t.TempDir())
+	c := newStatusCopy(t.TempDir(), true)
 	t.Cleanup(c.drop)
 	name := stream.StatusName{Tenant: "acme", Subject: "s", Type: "t"}
 	s := storedStatus(t, name, 1, time.Now(), stream.Mark{Sequence: 1}, 100)
@@ -263,7 +263,7 @@ func TestDamagedCopyIsNotAnswered(t *testing.T) {
 // TestLeftCopyIsTakenOnce: only what is whole, and not again after a kill; what cannot be used is removed.
 func TestLeftCopyIsTakenOnce(t *testing.T) {
 	t.Parallel()
-	c := newStatusCopy(t.TempDir() + "/new")
+	c := newStatusCopy(t.TempDir()+"/new", true)
 	_, _, err := c.takeUp()
 	must(t, err)
 	name := stream.StatusName{Tenant: "acme", Subject: "s", Type: "t"}
@@ -272,7 +272,7 @@ func TestLeftCopyIsTakenOnce(t *testing.T) {
 	must(t, c.leaveBehind(1, time.Now()))
 	index, err := os.ReadFile(c.dir + "/" + keptIndex)
 	must(t, err)
-	next := newStatusCopy(c.dir)
+	next := newStatusCopy(c.dir, true)
 	through, _, err := next.takeUp()
 	must(t, err)
 	if next.newest(name) != nil {
@@ -285,7 +285,7 @@ func TestLeftCopyIsTakenOnce(t *testing.T) {
 	for at := range index { // and then it is killed
 		index[at] ^= 1
 		must(t, os.WriteFile(c.dir+"/"+keptIndex, index, 0o600))
-		killed := newStatusCopy(c.dir)
+		killed := newStatusCopy(c.dir, true)
 		if through, _, err := killed.takeUp(); through > 0 || err == nil || killed.says().subjects > 0 {
 			t.Fatalf("taken up through %d, %v", through, err)
 		}
@@ -302,7 +302,7 @@ func TestLeftCopyIsTakenOnce(t *testing.T) {
 func TestCopyOverARestart(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
-	f.cfg.CopyLook, f.cfg.CopyDir = 10*time.Millisecond, t.TempDir()
+	f.cfg.CopyLook, f.cfg.CopyDir, f.cfg.CopyKept = 10*time.Millisecond, t.TempDir(), true
 	process := func() (stop func()) {
 		f.index = newIndexer(f.Scheduler)
 		f.index.takeCopyUp()

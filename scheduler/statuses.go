@@ -39,7 +39,7 @@ type indexer struct {
 }
 
 func newIndexer(s *Scheduler) *indexer {
-	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir)}
+	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept)}
 }
 
 // progress is what is stored of the index.
@@ -71,6 +71,7 @@ func (x *indexer) run(ctx context.Context) error {
 	if err := x.load(ctx); err != nil {
 		return err
 	}
+	x.doubtCopy()
 	askers := make(chan *nats.Msg, maxAskers)
 	sub, err := x.Index.Conn().ChanSubscribe(stream.SubjectIndexed, askers)
 	if err != nil {
