@@ -70,7 +70,7 @@ func (x *indexer) takeCopyUp() {
 
 // leaveCopy leaves it to the next process, if all of it is there and in the broker for good.
 func (x *indexer) leaveCopy() {
-	if !x.copied.kept || !x.copied.complete || x.copied.partial || !x.settled.Load() {
+	if !x.copied.kept || !x.copied.complete || x.copied.partial || x.copying.through == 0 || !x.settled.Load() {
 		x.copied.drop()
 		return
 	}

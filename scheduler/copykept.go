@@ -71,7 +71,7 @@ func (c *statusCopy) takeUp() (through uint64, created time.Time, err error) {
 		return 0, created, fmt.Errorf("take up the copy of statuses: %w", err)
 	}
 	name := filepath.Join(c.dir, keptIndex)
-	b, err := os.ReadFile(name) //nolint:gosec // ours
+	b, err := os.ReadFile(name)
 	if err == nil {
 		if err = os.Remove(name); err == nil {
 			through, created, err = c.decode(b)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -93,7 +94,7 @@ func (c *statusCopy) tidyPart(s *segment, at int64) (next int64, err error) {
 		}
 		r := newRecord{key: c.key(g.subject), replaces: newPlace(s.number, next, g.size), size: g.size, at: g.at}
 		switch {
-		case !c.names(r.key, r.replaces):
+		case !slices.Contains(c.places(r.key), r.replaces): // dead
 		case c.expired(g.at, clockMargin):
 			gone = append(gone, r)
 		default:
@@ -106,16 +107,6 @@ func (c *statusCopy) tidyPart(s *segment, at int64) (next int64, err error) {
 	}
 	c.forget(gone)
 	return next, c.write(text, moved, true)
-}
-
-// names reports whether the index has a place.
-func (c *statusCopy) names(key uint64, p place) bool {
-	for _, o := range c.places(key) {
-		if o == p {
-			return true
-		}
-	}
-	return false
 }
 
 // forget takes what has expired out of the index.

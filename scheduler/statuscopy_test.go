@@ -313,6 +313,7 @@ func TestCopyOverARestart(t *testing.T) {
 	for i := range 10 {
 		f.ingest(event(t, fmt.Sprint("s", i), "t", fmt.Sprintf(status, 1, "x")))
 	}
+	must(t, f.statuses.Caught(t.Context()))
 	f.copies()
 	stop()
 	f.ingest(event(t, "s1", "t", fmt.Sprintf(status, 2, "y"))) // read when it begins
