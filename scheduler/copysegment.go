@@ -87,7 +87,8 @@ var errRecord = errors.New("a record is damaged")
 // appendRecord writes a record.
 func appendRecord(b []byte, s *stream.StoredStatus) []byte {
 	start := len(b)
-	b = append(b, make([]byte, recordHead)...)
+	var empty [recordHead]byte
+	b = append(b, empty[:]...)
 	b = append(b, s.Subject...)
 	text := len(b)
 	for name, values := range s.Header {

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"slices"
 	"strings"
@@ -41,7 +40,10 @@ type statusCopy struct {
 	perSegment   int64
 	segmentsMost int
 	subjectsMost int
-	changing     sync.Mutex         // held by who changes anything; who holds it may read without mu
+	changing     sync.Mutex // held by who changes anything; who holds it may read without mu
+	text         []byte     // of put, as the next two: at most copyBuffer and a record
+	records      []newRecord
+	seen         map[uint64]bool
 	mu           sync.RWMutex       // of all below
 	first        map[uint64]place   // a status of each subject, by the hash of tenant and subject
 	more         map[uint64][]place // its others
@@ -59,7 +61,7 @@ type statusCopy struct {
 
 // newStatusCopy is empty. In a directory of its own it can be left to the next process.
 func newStatusCopy(dir string, kept bool) *statusCopy {
-	c := &statusCopy{hash: hashOf, kept: kept, dir: cmp.Or(dir, os.TempDir()), perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
+	c := &statusCopy{hash: hashOf, seen: map[uint64]bool{}, kept: kept, dir: cmp.Or(dir, os.TempDir()), perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
 	c.clear()
 	return c
 }
@@ -84,9 +86,11 @@ func (c *statusCopy) clear() {
 
 // hashOf is the same in each process.
 func hashOf(subject string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(subject))
-	return h.Sum64()
+	h := uint64(14695981039346656037) // FNV-1a, whose package would have the text copied
+	for i := range len(subject) {
+		h = (h ^ uint64(subject[i])) * 1099511628211
+	}
+	return h
 }
 
 func (c *statusCopy) key(subject string) uint64 { return c.hash(subjectOf(subject)) }
@@ -109,18 +113,18 @@ func (c *statusCopy) put(generation uint64, statuses ...*stream.StoredStatus) er
 	if generation != c.generation {
 		return nil
 	}
-	var text []byte
-	var records []newRecord
-	seen := make(map[uint64]bool, len(statuses))
+	text, records := c.text[:0], c.records[:0]
+	clear(c.seen)
 	for _, s := range statuses {
-		if key := c.key(s.Subject); seen[key] || len(text) > copyBuffer {
+		key := c.key(s.Subject)
+		if c.seen[key] || len(text) > copyBuffer {
 			if err := c.write(text, records, false); err != nil {
 				return err
 			}
 			text, records = text[:0], records[:0]
-			clear(seen)
+			clear(c.seen)
 		}
-		r, ok, err := c.prepare(s)
+		r, ok, err := c.prepare(key, s)
 		if err != nil {
 			return err
 		}
@@ -130,16 +134,17 @@ func (c *statusCopy) put(generation uint64, statuses ...*stream.StoredStatus) er
 		before := len(text)
 		text = appendRecord(text, s)
 		r.size = len(text) - before
-		seen[r.key] = true
+		c.seen[key] = true
 		records = append(records, r)
 	}
+	c.text, c.records = text, records
 	return c.write(text, records, false)
 }
 
 // prepare finds what a status replaces; ok is false when it is not to be written, because a newer one is there or there is no
 // room for one more subject.
-func (c *statusCopy) prepare(s *stream.StoredStatus) (r newRecord, ok bool, err error) {
-	r = newRecord{key: c.key(s.Subject), at: s.At, new: true}
+func (c *statusCopy) prepare(key uint64, s *stream.StoredStatus) (r newRecord, ok bool, err error) {
+	r = newRecord{key: key, at: s.At, new: true}
 	for _, p := range c.places(r.key) {
 		g, err := c.glance(p)
 		if err != nil {
