@@ -78,9 +78,12 @@ func (a *API) getStatus(c *call, subject string) error {
 	ctx := c.r.Context()
 	patience, cancel := context.WithTimeout(ctx, statusPatience)
 	name := stream.StatusName{Tenant: tenant, Subject: subject, Type: c.query.text("type")}
-	behind := a.status.CaughtFor(patience, name)
+	s, behind := a.status.Ask(patience, name)
 	cancel()
-	s, err := a.status.Newest(ctx, name.Tenant, name.Subject, name.Type)
+	var err error
+	if s == nil {
+		s, err = a.status.Newest(ctx, name.Tenant, name.Subject, name.Type)
+	}
 	switch {
 	case errors.Is(err, stream.ErrManyTypes):
 		return faulty(CodeInvalidParameter, events.Fault{Pointer: "type", Detail: "is required for a subject with statuses of so many types"})

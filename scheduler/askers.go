@@ -43,15 +43,31 @@ func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
 				more = false
 			}
 		}
-		signal(x.asked)
-		var answer []byte
-		if x.catchUp(ctx) != nil || x.storeAsked(ctx, waiting) != nil {
-			answer = stream.StillBehind
+		questions := make([]stream.StatusQuestion, len(waiting))
+		for i, m := range waiting {
+			if json.Unmarshal(m.Data, &questions[i]) != nil {
+				questions[i] = stream.StatusQuestion{} // all
+			}
 		}
-		for _, m := range waiting {
-			_ = m.Respond(answer) // who is gone needs none
+		behind := x.catchUp(ctx) != nil || x.storeAsked(ctx, questions) != nil
+		for i, m := range waiting {
+			switch { // who is gone needs no answer
+			case behind:
+				_ = m.Respond(stream.StillBehind)
+			case !questions[i].Take || !x.give(m, questions[i].StatusName):
+				_ = m.Respond(nil)
+			}
 		}
 	}
+}
+
+// give answers with a status that is at hand. While another may keep the index already, only the broker knows.
+func (x *indexer) give(m *nats.Msg, name stream.StatusName) bool {
+	if l := x.lease.Load(); l != nil && !l.ours() {
+		return false
+	}
+	s := x.copied.newest(name)
+	return s != nil && m.RespondMsg(&nats.Msg{Header: s.Header, Data: s.Data}) == nil
 }
 
 // refuse takes no more questions, and answers those that came before that was known, so that who asked tries again, at the next
@@ -70,14 +86,15 @@ func (x *indexer) refuse(sub *nats.Subscription, askers <-chan *nats.Msg) {
 }
 
 // storeAsked stores what is asked for. Who does not say what, of an earlier release, wants everything.
-func (x *indexer) storeAsked(ctx context.Context, waiting []*nats.Msg) error {
+func (x *indexer) storeAsked(ctx context.Context, questions []stream.StatusQuestion) error {
 	ctx, cancel := context.WithTimeout(ctx, indexAnswer)
 	defer cancel()
-	names := make([]stream.StatusName, len(waiting))
-	for i, m := range waiting {
-		if json.Unmarshal(m.Data, &names[i]) != nil || names[i].Subject == "" {
+	names := make([]stream.StatusName, len(questions))
+	for i, q := range questions {
+		if q.Subject == "" {
 			return x.storeAll(ctx)
 		}
+		names[i] = q.StatusName
 	}
 	return x.storeOf(ctx, names)
 }

@@ -22,8 +22,10 @@ type Config struct {
 	Index      bool          // whether there is an index of statuses
 	SaveIndex  time.Duration // how often statuses are stored, and it is saved how far the index of them has come
 
-	Warm    time.Duration // how often the statuses are warmed, well within the two minutes after which the broker forgets
-	WarmFor time.Duration // how long after the last look-up, or the start; what it takes is 137 bytes of memory a status
+	CopyDir  string        // where a copy of the statuses is kept while the process runs; "" = the system's directory for such
+	CopyKept bool          // it is left to the next process; then no other may use CopyDir, which need not be there yet
+	CopyLook time.Duration // how often it is compared with what the broker has
+	CopyRest time.Duration // how long there is none after one that was given up
 
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
@@ -42,8 +44,8 @@ func DefaultConfig() Config {
 		Expire:    time.Second,
 		Index:     true,
 		SaveIndex: 10 * time.Second, // as much and half of it again is read again after a kill
-		Warm:      50 * time.Second,
-		WarmFor:   time.Hour,
+		CopyLook:  time.Second,      // what somebody deletes in the stream by hand is answered for so long
+		CopyRest:  time.Minute,      // making one of a million takes some seconds of a core
 		// A take-over takes LeaseExpiry and at most LeaseRenew twice: 10 s.
 		LeaseRenew:  2 * time.Second,
 		LeaseExpiry: 6 * time.Second,
@@ -57,7 +59,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"expiry", c.Expire}, {"saving of the index", c.SaveIndex}, {"warming", c.Warm}, {"warming for nobody", c.WarmFor}, {"lease renewal", c.LeaseRenew},
+		{"events.retention", c.Retention}, {"sweep", c.Sweep}, {"stuck after", c.StuckAfter}, {"trim", c.Trim}, {"audit", c.Audit}, {"expiry", c.Expire}, {"saving of the index", c.SaveIndex}, {"look at the copy of statuses", c.CopyLook}, {"rest of the copy of statuses", c.CopyRest}, {"lease renewal", c.LeaseRenew},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not positive", d.name, d.value))

@@ -39,7 +39,9 @@ func (x *indexer) write(ctx context.Context) error {
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 			defer cancel()
-			return x.settle(ctx, 0)
+			err := x.settle(ctx, 0)
+			x.settled.Store(err == nil && x.intake.count() == 0)
+			return err
 		}
 		lasting := x.cfg.SaveIndex / 2
 		if x.tight() {
@@ -137,14 +139,16 @@ var errRoom = errors.New("there is no room")
 // store stores statuses side by side. Those that the broker will never take are given up, with a word in the log: else they
 // would stop the index.
 func (x *indexer) store(ctx context.Context, statuses []*pending) error {
-	var mu sync.Mutex // of failed
+	var mu sync.Mutex // of failed, and of what is known of stored
 	var failed []error
+	var stored []*stream.StoredStatus
 	fail := func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		failed = append(failed, err)
 	}
 	var all sync.WaitGroup
+	at := time.Now()
 	for _, p := range statuses {
 		subject := p.name()
 		newer, err := x.isNewer(ctx, subject, p.Mark)
@@ -165,6 +169,9 @@ func (x *indexer) store(ctx context.Context, statuses []*pending) error {
 			switch {
 			case err == nil:
 				x.recent.note(ack.Sequence, subject, p.Mark)
+				mu.Lock()
+				defer mu.Unlock()
+				stored = append(stored, &stream.StoredStatus{Subject: subject, Sequence: ack.Sequence, At: at, Header: msg.Header, Data: msg.Data})
 			case errors.Is(err, stream.ErrUnknown), errors.Is(err, stream.ErrBusy), errors.Is(err, stream.ErrRefusedFull):
 				fail(err)
 			default:
@@ -177,6 +184,7 @@ func (x *indexer) store(ctx context.Context, statuses []*pending) error {
 		}
 	}
 	all.Wait()
+	x.copyStored(stored)
 	return errors.Join(failed...)
 }
 
@@ -184,7 +192,7 @@ func (x *indexer) isNewer(ctx context.Context, subject string, m stream.Mark) (b
 	if newer, sure := x.recent.judge(subject, m); sure {
 		return newer, nil
 	}
-	have, ok, err := x.statuses.Mark(ctx, subject)
+	have, ok, err := x.markOf(ctx, subject)
 	if err != nil {
 		return false, fmt.Errorf("look for a newer status: %w", err)
 	}
@@ -193,4 +201,13 @@ func (x *indexer) isNewer(ctx context.Context, subject string, m stream.Mark) (b
 	}
 	x.recent.note(0, subject, have)
 	return m.After(have), nil
+}
+
+// markOf is which event is stored at a subject; ok is false when there is none.
+func (x *indexer) markOf(ctx context.Context, subject string) (m stream.Mark, ok bool, err error) {
+	if s := x.copied.at(subject); s != nil {
+		m, err = s.Mark()
+		return m, err == nil, err
+	}
+	return x.statuses.Mark(ctx, subject)
 }

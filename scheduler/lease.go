@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,9 @@ type lease struct {
 	cfg Config
 	log zerolog.Logger
 	id  string // tells people who holds it
+
+	renewed atomic.Int64 // when it was last known to be ours, in nanoseconds since began; 0 = it is not
+	began   time.Time
 }
 
 func newLease(js jetstream.JetStream, cfg Config, log zerolog.Logger) *lease {
@@ -30,7 +34,7 @@ func newLease(js jetstream.JetStream, cfg Config, log zerolog.Logger) *lease {
 	if err != nil {
 		host = "unknown"
 	}
-	return &lease{js: js, cfg: cfg, log: log, id: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])}
+	return &lease{js: js, cfg: cfg, log: log, id: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8]), began: time.Now()}
 }
 
 // run calls act whenever the lease is ours, with a context that ends when it may not be any more, with cause errLost, until
@@ -128,6 +132,8 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 	tick := time.NewTicker(l.cfg.LeaseRenew)
 	defer tick.Stop()
 	renewed := time.Now()
+	l.renewed.Store(int64(renewed.Sub(l.began)))
+	defer l.renewed.Store(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,16 +145,26 @@ func (l *lease) keep(ctx context.Context, kv jetstream.KeyValue, revision uint64
 		next, err := l.renew(context.WithoutCancel(ctx), kv, revision)
 		if err == nil {
 			revision, renewed = next, began
+			l.renewed.Store(int64(renewed.Sub(l.began)))
 			continue
 		}
 		// Another may act once it is expired, so we must have stopped by then: there is time for one more try, or none.
-		if errors.Is(err, errHeld) || time.Since(renewed) > l.cfg.LeaseExpiry-3*l.cfg.LeaseRenew/2 {
+		if errors.Is(err, errHeld) || time.Since(renewed) > l.lasts() {
 			if ctx.Err() == nil {
 				l.log.Warn().Err(err).Str("lease", l.id).Msg("scheduler lost its lease")
 			}
 			return revision
 		}
 	}
+}
+
+// lasts is how long after a renewal nobody else can have taken the lease, nor will while a request is answered.
+func (l *lease) lasts() time.Duration { return l.cfg.LeaseExpiry - 3*l.cfg.LeaseRenew/2 }
+
+// ours reports whether the lease is certainly ours, also when this process has stood still for a while.
+func (l *lease) ours() bool {
+	renewed := l.renewed.Load()
+	return renewed > 0 && time.Since(l.began)-time.Duration(renewed) < l.lasts()
 }
 
 // renew writes the lease again over its revision, or finds that an earlier renewal did whose answer was lost.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,6 +50,7 @@ type Scheduler struct {
 	history  *stream.History
 	statuses *stream.Statuses
 	index    *indexer
+	lease    atomic.Pointer[lease] // nil before Run
 	letters  *prometheus.CounterVec
 
 	sweeper sweeper
@@ -70,7 +72,7 @@ func New(deps Deps, cfg Config) (*Scheduler, error) {
 	if s.letters, err = deadLetters(deps.Metrics); err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	s.index = &indexer{Scheduler: s}
+	s.index = newIndexer(s)
 	return s, nil
 }
 
@@ -91,6 +93,11 @@ func deadLetters(r prometheus.Registerer) (*prometheus.CounterVec, error) {
 // Run acts whenever this process holds the lease, until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
+	s.lease.Store(l)
+	if s.cfg.Index {
+		s.index.takeCopyUp()
+		defer s.index.leaveCopy()
+	}
 	return l.run(ctx, s.act)
 }
 

@@ -30,10 +30,16 @@ type indexer struct {
 	storing   sync.Mutex    // held by who stores statuses
 	following atomic.Bool   // all events are being read from the broker
 	lacking   chan struct{} // more is missing than an asker can read by itself
-	asked     chan struct{} // somebody looks something up
+	copied    *statusCopy
+	copying   copying
+	settled   atomic.Bool   // what was taken in is stored and saved; until more is
 	saved     atomic.Uint64 // how far the index is known to be durable
 	loaded    atomic.Bool   // saved says something
 	revision  uint64        // of what was saved; 0 = nothing yet
+}
+
+func newIndexer(s *Scheduler) *indexer {
+	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept)}
 }
 
 // progress is what is stored of the index.
@@ -65,6 +71,7 @@ func (x *indexer) run(ctx context.Context) error {
 	if err := x.load(ctx); err != nil {
 		return err
 	}
+	x.doubtCopy()
 	askers := make(chan *nats.Msg, maxAskers)
 	sub, err := x.Index.Conn().ChanSubscribe(stream.SubjectIndexed, askers)
 	if err != nil {
@@ -80,8 +87,9 @@ func (x *indexer) run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { x.read(ctx) })
 	parts.Go(func() { x.answer(ctx, askers) })
-	parts.Go(func() { x.keepWarm(ctx) })
+	parts.Go(func() { x.keepCopy(ctx) })
 	parts.Go(func() {
+		x.settled.Store(false)
 		err := x.write(ctx)
 		if err != nil && ctx.Err() != nil {
 			x.Log.Warn().Err(err).Msg("index of statuses not saved at its end; what came last is read again")
@@ -119,7 +127,6 @@ func (x *indexer) load(ctx context.Context) error {
 		return err
 	}
 	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
-	x.asked = make(chan struct{}, 1)
 	// What was stored after that was saved may be newer than what is read again now, and must not be written over by it.
 	if err := x.statuses.Marks(ctx, p.Written, x.recent.note); err != nil {
 		return fmt.Errorf("load the newest statuses: %w", err)

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -44,14 +45,28 @@ func (f *fixture) indexing() (stop func()) {
 	return stop
 }
 
-// newest waits until the index has all events, and looks a status up.
+// newest waits until the index has all events, and looks a status up, in the broker and as the API does.
 func (f *fixture) newest(subject, typ string) *stream.Status {
+	f.Helper()
+	return f.lookUp(stream.StatusName{Tenant: "acme", Subject: subject, Type: typ})
+}
+
+// lookUp asks as the API does, and compares what it gets with what the broker has.
+func (f *fixture) lookUp(name stream.StatusName) *stream.Status {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	must(f, f.statuses.Caught(ctx))
-	s, err := f.statuses.Newest(f.Context(), "acme", subject, typ)
+	given, err := f.statuses.Ask(ctx, name)
 	must(f, err)
+	s, err := f.statuses.Newest(f.Context(), name.Tenant, name.Subject, name.Type)
+	must(f, err)
+	switch {
+	case given == nil:
+	case s == nil:
+		f.Errorf("given a status of %+v, and the broker has none", name)
+	case !bytes.Equal(given.Event.AppendStructured(nil), s.Event.AppendStructured(nil)) || given.Mark != s.Mark:
+		f.Errorf("given %+v of %+v, and the broker has %+v", given.Mark, name, s.Mark)
+	}
 	return s
 }
 
@@ -143,7 +158,7 @@ func TestIndexGoesOn(t *testing.T) {
 	f.says("s", "", "First")
 	stop()
 	saved := f.index.saved.Load()
-	again := &indexer{Scheduler: f.Scheduler}
+	again := newIndexer(f.Scheduler)
 	must(t, again.load(t.Context()))
 	if saved == 0 || again.saved.Load() != saved {
 		t.Fatalf("%d was saved, %d is loaded", saved, again.saved.Load())

@@ -126,9 +126,7 @@ func TestTapAgainstPlainIndex(t *testing.T) {
 func (f *fixture) knows(want map[string]stream.Mark, subject, typ string) {
 	f.Helper()
 	name := stream.StatusName{Tenant: "acme", Subject: subject, Type: typ}
-	must(f, f.statuses.CaughtFor(f.Context(), name))
-	s, err := f.statuses.Newest(f.Context(), "acme", subject, typ)
-	must(f, err)
+	s := f.lookUp(name)
 	m, ok := want[subject+typ]
 	if (s != nil) != ok || ok && (s.Sequence != m.Sequence || !s.At.Equal(m.At)) {
 		f.Fatalf("status of %s %s is %+v, want %+v", subject, typ, s, m)
@@ -167,12 +165,12 @@ func TestLookUpStoresOnlyWhatItAsksFor(t *testing.T) {
 	for i := range 100 {
 		f.ingest(event(t, fmt.Sprint("s", i%50), fmt.Sprint("t", i/50), fmt.Sprintf(status, 1, "x")))
 	}
-	must(t, f.statuses.CaughtFor(t.Context(), stream.StatusName{Tenant: "acme", Subject: "s7", Type: "t1"}))
+	f.lookUp(stream.StatusName{Tenant: "acme", Subject: "s7", Type: "t1"})
 	if n := f.written(); n != 1 {
 		t.Errorf("%d statuses were stored for one", n)
 	}
-	must(t, f.statuses.CaughtFor(t.Context(), stream.StatusName{Tenant: "acme", Subject: "s9"}))
-	must(t, f.statuses.CaughtFor(t.Context(), stream.StatusName{Tenant: "acme", Subject: "none"}))
+	f.lookUp(stream.StatusName{Tenant: "acme", Subject: "s9"})
+	f.lookUp(stream.StatusName{Tenant: "acme", Subject: "none"})
 	if n := f.written(); n != 3 {
 		t.Errorf("%d statuses were stored for one and two", n)
 	}
@@ -189,7 +187,7 @@ func TestKillBeforeStatusesAreStored(t *testing.T) {
 	stop := f.indexing()
 	f.relying()
 	stop()
-	killed := &indexer{Scheduler: f.Scheduler}
+	killed := newIndexer(f.Scheduler)
 	must(t, killed.load(t.Context()))
 	f.Tap.to.Store(killed.intake)
 	const many = 3 * storeAtOnce
@@ -218,7 +216,7 @@ func TestKillBeforeStatusesAreStored(t *testing.T) {
 func TestOlderStatusAfterAKill(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
-	killed := &indexer{Scheduler: f.Scheduler}
+	killed := newIndexer(f.Scheduler)
 	must(t, killed.load(t.Context()))
 	must(t, killed.save(t.Context(), 0))
 	older, newer := event(t, "s", "t", fmt.Sprintf(status, 1, "Older")), event(t, "s", "t", fmt.Sprintf(status, 9, "Newer"))
@@ -227,7 +225,7 @@ func TestOlderStatusAfterAKill(t *testing.T) {
 	}
 	_, err := killed.storeNext(t.Context(), killed.intake.last())
 	must(t, err)
-	next := &indexer{Scheduler: f.Scheduler}
+	next := newIndexer(f.Scheduler)
 	must(t, next.load(t.Context()))
 	next.intake.offer(1, []*events.Event{older})
 	_, err = next.storeNext(t.Context(), next.intake.last())
@@ -316,7 +314,7 @@ func TestStatusesOfMoreSubjectsThanThereIsRoomFor(t *testing.T) {
 func TestMuchWhileStatusesAreStored(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
-	x := &indexer{Scheduler: f.Scheduler}
+	x := newIndexer(f.Scheduler)
 	must(t, x.load(t.Context()))
 	put := func(from, to int, more string) {
 		for i := from; i < to; i++ {

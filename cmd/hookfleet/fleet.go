@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -349,6 +350,11 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
+	if f.cfg.Embedded() {
+		cfg.CopyDir, cfg.CopyKept = filepath.Join(f.cfg.Data, "statuses"), true
+	} else if _, err := os.Stat(f.cfg.Data); err == nil { // as in a container, where nothing else may be written to
+		cfg.CopyDir = f.cfg.Data
+	}
 	var index, replays jetstream.JetStream
 	var indexWriter, replayWriter *stream.Writer
 	if f.index, index, indexWriter, err = f.ownWriter("index"); err != nil {

@@ -167,9 +167,6 @@ func StatusSubject(tenant, subject, typ string) string {
 	return statusPrefix(tenant, subject) + nameHash(typ, typeHashBytes)
 }
 
-// nobodysStatus is where no status is ever stored: hashes are longer.
-const nobodysStatus = SubjectStatuses + "-.-.-"
-
 // statusPrefix is what all types of a subject have in common, with the last dot.
 func statusPrefix(tenant, subject string) string {
 	return SubjectStatuses + tenant + "." + nameHash(subject, subjectHashBytes) + "."

@@ -109,7 +109,7 @@ func (s *Statuses) Newest(ctx context.Context, tenant, subject, typ string) (*St
 		if err != nil {
 			return nil, err
 		}
-		if status.Event.Subject() != subject || typ != "" && status.Event.Type() != typ {
+		if !status.is(StatusName{tenant, subject, typ}) {
 			continue // another name with the same hash
 		}
 		if newest == nil || status.After(newest.Mark) {
@@ -191,7 +191,7 @@ const askAgain = 50 * time.Millisecond
 // errBehind says that the index has not caught up in the time that it gives itself.
 var errBehind = errors.New("it is behind")
 
-// StillBehind is the answer to one who waited for the index in vain. The answer to all others is empty.
+// StillBehind is the answer to one who waited for the index in vain. The answer to all others is empty, or a status.
 var StillBehind = []byte("behind")
 
 // StatusName says which statuses: of a tenant's subject, of one type or of any (""). The scheduler is asked by it, in JSON.
@@ -201,37 +201,61 @@ type StatusName struct {
 	Type    string `json:"type,omitempty"`
 }
 
+// StatusQuestion is what the scheduler is asked, in JSON. Who says Take is given the newest status with the answer where the
+// scheduler has it at hand: as it is stored, headers and all. An earlier release neither says nor knows it.
+type StatusQuestion struct {
+	StatusName
+	Take bool `json:"take,omitempty"`
+}
+
 // maxAskedName bounds what a question says; it is about everything where that is too little. A message has at most 1 MB.
 const maxAskedName = 64 << 10
 
 // Caught returns when every event that was accepted before the call is in the index, or with an error when that takes
 // longer than ctx, also because nobody keeps the index at this moment.
-func (s *Statuses) Caught(ctx context.Context) error { return s.caught(ctx, nil) }
-
-// CaughtFor is Caught for who wants the statuses of one name alone, which costs less.
-func (s *Statuses) CaughtFor(ctx context.Context, name StatusName) error {
-	if len(name.Subject)+len(name.Type) > maxAskedName {
-		return s.caught(ctx, nil)
-	}
-	question, err := json.Marshal(name)
-	if err != nil {
-		return fmt.Errorf("wait for the index of statuses: %w", err)
-	}
-	return s.caught(ctx, question)
+func (s *Statuses) Caught(ctx context.Context) error {
+	_, err := s.caught(ctx, nil)
+	return err
 }
 
-func (s *Statuses) caught(ctx context.Context, question []byte) error {
+// Ask is Caught for who wants the newest status of one name alone, which costs less. Usually it comes with the answer; nil
+// without an error says that Newest has to find it.
+func (s *Statuses) Ask(ctx context.Context, name StatusName) (*Status, error) {
+	if len(name.Subject)+len(name.Type) > maxAskedName {
+		return nil, s.Caught(ctx)
+	}
+	question, err := json.Marshal(StatusQuestion{name, true})
+	if err != nil {
+		return nil, fmt.Errorf("wait for the index of statuses: %w", err)
+	}
+	answer, err := s.caught(ctx, question)
+	if err != nil || len(answer.Data) == 0 {
+		return nil, err
+	}
+	status, err := parseStatus(&stored{Header: answer.Header, Data: answer.Data}, name.Tenant)
+	if err != nil || !status.is(name) {
+		return nil, nil //nolint:nilerr // what is stored says it, too
+	}
+	return status, nil
+}
+
+// is reports whether it is of a name; another may have the same hash.
+func (s *Status) is(name StatusName) bool {
+	return s.Event.Subject() == name.Subject && (name.Type == "" || s.Event.Type() == name.Type)
+}
+
+func (s *Statuses) caught(ctx context.Context, question []byte) (*nats.Msg, error) {
 	for {
 		answer, err := s.nc.RequestWithContext(ctx, SubjectIndexed, question)
 		switch {
-		case err == nil && len(answer.Data) == 0:
-			return nil
+		case err == nil && (len(answer.Data) == 0 || len(answer.Header[HeaderStatus]) > 0):
+			return answer, nil
 		case err == nil:
 			err = errBehind
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the index of statuses: %w", err)
+			return nil, fmt.Errorf("wait for the index of statuses: %w", err)
 		case <-time.After(askAgain):
 		}
 	}

@@ -1,14 +1,12 @@
 package stream
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,9 +26,9 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// BenchmarkStatuses looks up random ones of many statuses (HOOKFLEET_BENCH_SUBJECTS, 50,000 unless told), by type and without,
-// each on a broker that was just started, so that at first every block of the store is cold: without warming, while the first
-// pass of it runs beside, and after that. docs/decisions/0021 has the figures of a million.
+// BenchmarkStatuses looks up random ones of many statuses (HOOKFLEET_BENCH_SUBJECTS, 50,000 unless told) in the broker, by type
+// and without, each on one that was just started, so that at first every block of the store is cold. This is what a look-up
+// takes that is not answered from the copy: docs/decisions/0025 has the figures of a million of both.
 func BenchmarkStatuses(b *testing.B) {
 	subjects, err := strconv.Atoi(os.Getenv("HOOKFLEET_BENCH_SUBJECTS"))
 	if err != nil {
@@ -39,13 +37,11 @@ func BenchmarkStatuses(b *testing.B) {
 	dir := b.TempDir()
 	fillStatuses(b, dir, subjects)
 	for name, typ := range map[string]string{"type": "order.status", "any": ""} {
-		for _, warming := range []string{"cold", "beside", "before"} {
-			b.Run(name+"/"+warming, func(b *testing.B) { lookUpStatuses(b, dir, subjects, typ, warming) })
-		}
+		b.Run(name, func(b *testing.B) { lookUpStatuses(b, dir, subjects, typ) })
 	}
 }
 
-func lookUpStatuses(b *testing.B, dir string, subjects int, typ, warming string) {
+func lookUpStatuses(b *testing.B, dir string, subjects int, typ string) {
 	before := heap()
 	srv := natstest.Server(b, dir)
 	defer natstest.Stop(srv)
@@ -60,21 +56,6 @@ func lookUpStatuses(b *testing.B, dir string, subjects int, typ, warming string)
 		return time.Since(start)
 	}
 	idle := heap() - before
-	warmed := idle
-	_, other := natstest.Connect(b, srv)
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	if warming != "cold" {
-		beside.Go(func() {
-			if err := NewStatuses(other).Warm(context.Background()); err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	if warming == "before" {
-		beside.Wait()
-		warmed = heap() - before
-	}
 	var took []time.Duration
 	for b.Loop() {
 		took = append(took, look())
@@ -90,7 +71,6 @@ func lookUpStatuses(b *testing.B, dir string, subjects int, typ, warming string)
 	slices.Sort(took)
 	slices.Sort(warm)
 	b.ReportMetric(idle/float64(subjects), "B/subject")
-	b.ReportMetric(warmed/float64(subjects), "B/subject-warm")
 	b.ReportMetric((heap()-before)/float64(subjects), "B/subject-busy")
 	b.ReportMetric(float64(first[990].Microseconds()), "p99-µs-first-1000")
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")

@@ -126,6 +126,14 @@ func (s *Storage) Ratio() float64 {
 	return s.room.ratio()
 }
 
+// Spare is how many bytes may be stored before a part of the disk is in use; known is false where the disk is not ours.
+func (s *Storage) Spare(part float64) (bytes int64, known bool) {
+	s.lookIfOld()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(part*float64(s.room.capacity)) - max(s.room.used, 0), s.disk != nil && s.room.capacity > 0
+}
+
 // Exhausted reports whether the disk is full, by whatever else is on it. The broker must then be left alone: v2.15.2 locks
 // itself up when it purges a stream and cannot write that down.
 func (s *Storage) Exhausted() bool {
@@ -190,7 +198,7 @@ func (d *disk) survey() error {
 	if err != nil {
 		return fmt.Errorf("survey %s: %w", d.dir, err)
 	}
-	free, err := diskFree(d.dir)
+	free, err := DiskFree(d.dir)
 	if err != nil {
 		return err
 	}
@@ -202,7 +210,7 @@ func (d *disk) survey() error {
 
 // look takes what is not free any more for ours, until the next survey.
 func (d *disk) look() (room, error) {
-	free, err := diskFree(d.dir)
+	free, err := DiskFree(d.dir)
 	if err != nil {
 		return room{}, err
 	}
@@ -241,8 +249,8 @@ func diskUsage(dir string) (used int64, err error) {
 	return used, err
 }
 
-// diskFree is what we may still write to the file system of dir, or of where it will be.
-func diskFree(dir string) (int64, error) {
+// DiskFree is what we may still write to the file system of dir, or of where it will be.
+func DiskFree(dir string) (int64, error) {
 	for {
 		var st syscall.Statfs_t
 		err := syscall.Statfs(dir, &st)

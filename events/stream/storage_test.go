@@ -97,7 +97,16 @@ func TestDiskStorageBeforeAndAfterTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, patience, func() bool { return s.Ratio() > 0.1 }) // of the limit of EVENTS
+	if spare, known := s.Spare(StorageTight); !known || spare <= 0 {
+		t.Errorf("%d bytes until it is tight, known %v", spare, known)
+	}
+	if over, _ := s.Spare(0); over > 0 {
+		t.Errorf("%d bytes until nothing is in use", over)
+	}
 	account := NewAccountStorage(js)
+	if _, known := account.Spare(StorageTight); known {
+		t.Error("the disk of a cluster is known")
+	}
 	if r := account.Ratio(); r != 0 {
 		t.Errorf("ratio before a look: %v", r)
 	}
@@ -168,7 +177,7 @@ func TestBurstDoesNotFillTheDisk(t *testing.T) {
 	for s.Ratio() < 0.85 && time.Now().Before(deadline) && !t.Failed() {
 		total += burst()
 	}
-	free, err := diskFree(dir)
+	free, err := DiskFree(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
