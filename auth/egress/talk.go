@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -56,7 +57,7 @@ func (t *talk) steps(fd uintptr) bool {
 	}
 	n, err := retried(syscall.Read, fd, t.in)
 	switch {
-	case err == syscall.EAGAIN:
+	case errors.Is(err, syscall.EAGAIN):
 		return false
 	case err != nil:
 		t.err = t.conn.failed("read", err)
@@ -71,7 +72,7 @@ func (t *talk) steps(fd uintptr) bool {
 func (t *talk) send(fd uintptr) bool {
 	n, err := retried(syscall.Write, fd, t.out)
 	t.sent = max(n, 0)
-	if err != nil && err != syscall.EAGAIN {
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
 		t.err = t.conn.failed("write", err)
 		return false
 	}
@@ -97,7 +98,7 @@ func (c *conn) failed(op string, err error) error {
 // retried does what a signal interrupted again.
 func retried(do func(fd int, b []byte) (int, error), fd uintptr, b []byte) (n int, err error) {
 	for {
-		if n, err = do(int(fd), b); err != syscall.EINTR {
+		if n, err = do(int(fd), b); !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
