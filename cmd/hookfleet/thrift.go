@@ -14,8 +14,10 @@ import (
 // At full rate what lives is mostly blocks of messages, in which there is nothing to look through, so that collecting sooner
 // is cheap then, too: the heap is to stay within busyHeap, as long as that leaves some garbage.
 const (
-	mostGarbage  = 250       // while little lives: at full rate Go's 100 costs 2 to 3 µs of 52 a delivery more (drain, five runs each in turn)
-	goGarbage    = 100       // Go's own, until the first look
+	goGarbage = 100 // Go's own
+	// mostGarbage is at full rate while little lives: with goGarbage a delivery of a backlog costs 2 to 3 µs of 52 more (five runs each in turn).
+	// Elsewhere it would cost memory: what a thousand lanes are made of lies scattered over a larger heap, and keeps 20 MiB more of it.
+	mostGarbage  = 250
 	leastGarbage = 30        // below, a heap of many subscriptions would be looked through all the time
 	busyHeap     = 170 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
 	// busyMemory is what the Go runtime may hold in all while less than busyHeap lives: looks come each second, and a load that
@@ -24,7 +26,8 @@ const (
 	besideHeap  = busyMemory - busyHeap // stacks, and what is freed but not given back
 	fastGrowth  = 64 << 20              // within a heapLook; a load at full rate grows by 10 to 20 MiB
 	idleGarbage = 40
-	idleRate    = 4 << 20 // bytes allocated a second, below which a process is idle: some hundred deliveries
+	fullRate    = 128 << 20 // bytes allocated a second; some 6,000 deliveries
+	idleRate    = 4 << 20   // bytes allocated a second, below which a process is idle: some hundred deliveries
 	heapLook    = time.Second
 	idleRest    = 5 // looks after which what more was needed before is given back to the system, which it is slowly otherwise
 )
@@ -72,7 +75,11 @@ func garbageFor(allocated, live uint64) int {
 	case live >= busyHeap:
 		return leastGarbage
 	}
-	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), mostGarbage))
+	most := uint64(goGarbage)
+	if allocated >= fullRate*uint64(heapLook/time.Second) {
+		most = mostGarbage
+	}
+	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), most))
 }
 
 // memoryFor is what the runtime may hold, when so many bytes lived a heapLook ago. It always leaves room for leastGarbage,

@@ -17,9 +17,10 @@ func TestThrift(t *testing.T) {
 	}{
 		{0, 0, idleGarbage},
 		{idleRate - 1, 1 << 30, idleGarbage},
-		{idleRate, 0, mostGarbage},
-		{1 << 40, busyHeap / 4, mostGarbage},
-		{1 << 40, busyHeap / 2, 100},
+		{idleRate, 0, goGarbage},
+		{fullRate - 1, busyHeap / 4, goGarbage},
+		{fullRate, busyHeap / 4, mostGarbage},
+		{1 << 40, busyHeap / 2, goGarbage},
 		{1 << 40, busyHeap * 2 / 3, 50},
 		{1 << 40, busyHeap - 1, leastGarbage},
 		{1 << 40, 1 << 40, leastGarbage},
