@@ -21,6 +21,8 @@ const (
 	// records' writers wait while the broker looks.
 	replayTally     = 250 * time.Millisecond
 	replayTallySoon = 25 * time.Millisecond
+	// replayQuiet is after how long without a record it asks where their end is: by then each server of a cluster has what came before.
+	replayQuiet = 10 * time.Second
 	// replayAhead is how far a plan reaches, and how often a replay is stored: each time syncs, which events wait for.
 	replayAhead = 2 * time.Second
 	// maxPlan and maxPlanBytes bound a plan, whose events are in memory until they are made.
@@ -62,6 +64,7 @@ type replay struct {
 	changed  bool // since the run was stored
 	stored   time.Time
 	tallied  time.Time
+	heard    time.Time // when it was last known to be at the end of the records
 	checked  time.Time // when it was last looked for deliveries without a record
 	told     bool      // the workers know that it is cancelled
 

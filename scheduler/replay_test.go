@@ -305,6 +305,42 @@ func TestReplayWithoutRecord(t *testing.T) {
 	}
 }
 
+// TestReplayReadsNotAllThatLiveDeliveriesLeft: a replay that was paused for hours, while one of its deliveries was retried, read all
+// records of its subscription since when it made the next one.
+func TestReplayReadsNotAllThatLiveDeliveriesLeft(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.subscribe("sub", false)
+	f.accept(1)
+	f.job("job", "sub", nil)
+	r := newReplay(newReplays(f.Scheduler), &events.Replay{ID: "job", Subscription: "sub", Wish: events.ReplayRunning})
+	_, err := r.takeOver(t.Context())
+	must(t, err)
+	record := func(sequence, replay uint64, state events.State) uint64 {
+		w := f.waiting(sequence, "sub", 10)
+		w.Delivery.ID = events.DeliveryID(sequence, "sub", replay)
+		return f.publish(stream.RecordMessage(&events.Record{Delivery: w.Delivery, State: state, EndedAt: time.Now(), First: true}), nil)
+	}
+	const far, live = 5000, 90000
+	ours := events.JobReplay(r.job.Run.Number)
+	r.open[events.DeliveryID(far, "sub", ours)] = struct{}{}
+	r.job.Run.Records = record(far, ours, events.StateRetrying)
+	var end uint64
+	for range 100 {
+		end = record(live, 0, events.StateDelivered)
+	}
+	_, err = r.step(t.Context())
+	must(t, err)
+	if len(r.fresh) != 1 || r.job.Run.Records != end {
+		t.Errorf("%d made, and records are read from %d on, of %d", len(r.fresh), r.job.Run.Records, end)
+	}
+	record(far, ours, events.StateDelivered)
+	must(t, r.tally(t.Context()))
+	if r.job.Run.Counts.Delivered != 1 {
+		t.Errorf("%+v", r.job.Run.Counts)
+	}
+}
+
 func purge(f *fixture, name string) error {
 	s, err := f.js.Stream(f.Context(), name)
 	must(f, err)

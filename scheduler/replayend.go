@@ -24,7 +24,30 @@ func (r *replay) tally(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.job.Run.Records = last
+	if last > r.job.Run.Records {
+		r.job.Run.Records, r.heard = last, time.Now()
+	}
+	return nil
+}
+
+// catchUp is called before deliveries are made, and lets records be counted from their end on: nobody's are awaited before, or nothing came for
+// long where those of what is under way are. That of the next may be elsewhere, and all that live deliveries left meanwhile would be read.
+func (r *replay) catchUp(ctx context.Context) error {
+	underWay := len(r.fresh)+len(r.open) > 0
+	if underWay && time.Since(r.heard) < replayQuiet {
+		return nil
+	}
+	end, err := r.records.End(ctx)
+	if err != nil {
+		return err
+	}
+	if underWay {
+		if err := r.tally(ctx); err != nil {
+			return err
+		}
+		end = max(end, r.job.Run.Records)
+	}
+	r.job.Run.Records, r.heard = end, time.Now()
 	return nil
 }
 

@@ -34,10 +34,8 @@ func (r *replay) advance(ctx context.Context, entry *registry.Entry) (moved bool
 			return true, err
 		}
 	}
-	if len(r.fresh)+len(r.open) == 0 { // nobody's records are awaited before
-		if r.job.Run.Records, err = r.records.End(ctx); err != nil {
-			return true, err
-		}
+	if err := r.catchUp(ctx); err != nil {
+		return true, err
 	}
 	made := r.queue[:n]
 	r.queue, r.safe = r.queue[n:], r.safe-n

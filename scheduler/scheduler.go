@@ -112,7 +112,9 @@ func (s *Scheduler) act(ctx context.Context) {
 	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	loops.Go(func() { newReplays(s).run(ctx) })
-	loops.Go(func() { s.every(ctx, pinInterval, "pin timers", stream.NewPin(s.Replays, s.ReplayWriter).Renew) })
+	loops.Go(func() {
+		s.every(ctx, pinInterval, "pin timers", stream.NewPin(s.Replays, s.ReplayWriter, s.Storage).Renew)
+	})
 	var trimmed time.Time
 	loops.Go(func() {
 		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {

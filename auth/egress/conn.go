@@ -58,12 +58,12 @@ func (c *conn) open() bool {
 	return c.raw.Read(c.probe) == nil && c.quiet
 }
 
-// heed lets the end of ctx end what blocks on the connection. It returns false when another has ended that it heeded, which may call abort at
-// any time.
+// heed lets the end of ctx end what blocks on the connection. It returns false when the one has ended that it heeded: that may call abort at
+// any time, or has called it before the deadline of this exchange was set.
 func (c *conn) heed(ctx context.Context) bool {
 	if c.under != nil {
 		if c.under.Done() == ctx.Done() {
-			return true
+			return ctx.Err() == nil
 		}
 		if !c.release() {
 			return false

@@ -19,17 +19,21 @@ const pinEvery = 64
 // It is not safe for concurrent use.
 type Pin struct {
 	reader
-	writer *Writer
-	at     uint64 // its sequence, when it is known
+	writer  *Writer
+	storage *Storage
+	at      uint64 // its sequence, when it is known
 }
 
-// NewPin reads through js and writes by writer.
-func NewPin(js jetstream.JetStream, writer *Writer) *Pin {
-	return &Pin{reader: newReader(js), writer: writer}
+// NewPin reads through js and writes by writer, while storage is not exhausted: where the pin was is purged.
+func NewPin(js jetstream.JetStream, writer *Writer, storage *Storage) *Pin {
+	return &Pin{reader: newReader(js), writer: writer, storage: storage}
 }
 
 // Renew moves the pin to the end when RETRIES has got something since.
 func (p *Pin) Renew(ctx context.Context) error {
+	if p.storage.Exhausted() {
+		return nil
+	}
 	s, err := p.state(ctx, Retries)
 	if err != nil {
 		return err

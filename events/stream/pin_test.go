@@ -49,17 +49,11 @@ func TestFileForEachMessageThatIsDue(t *testing.T) {
 	if slices.Equal(before, unpinned) {
 		t.Error("the broker keeps the file by itself: the pin is needed no more")
 	}
-	writer := NewWriter(nc, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := writer.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	defer running.Wait()
-	defer cancel()
-	pin := NewPin(js, writer)
+	storage, err := NewDiskStorage(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := NewPin(js, f.pinWriter(), storage)
 	for range 3 {
 		if err := pin.Renew(t.Context()); err != nil {
 			t.Fatal(err)
@@ -77,6 +71,40 @@ func TestFileForEachMessageThatIsDue(t *testing.T) {
 	if n, err := newReader(js).count(t.Context(), Retries, subjectPin); n != 1 || err != nil {
 		t.Errorf("%d pins, %v", n, err)
 	}
+}
+
+// TestPinIsNotMovedOnAFullDisk: to move it is to purge, and the broker locks itself up when it cannot write that down.
+func TestPinIsNotMovedOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	c, err := f.js.CreateConsumer(t.Context(), Retries, jetstream.ConsumerConfig{
+		Durable: ConsumerDue, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: SubjectDue + ">",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.dueOneByOne(c, pinEvery)
+	full := &Storage{disk: &disk{}, room: room{used: 1 << 30, capacity: 1 << 30}, looked: time.Now().Add(time.Hour)}
+	if err := NewPin(f.js, f.pinWriter(), full).Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := newReader(f.js).count(t.Context(), Retries, subjectPin); n != 0 || err != nil {
+		t.Errorf("%d pins, %v", n, err)
+	}
+}
+
+// pinWriter is a writer that runs until the test ends.
+func (f *fixture) pinWriter() *Writer {
+	writer := NewWriter(f.nc, nil)
+	ctx, cancel := context.WithCancel(f.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := writer.Run(ctx); err != nil {
+			f.Error(err)
+		}
+	})
+	f.Cleanup(func() { cancel(); running.Wait() })
+	return writer
 }
 
 // dueOneByOne makes n replays, and acknowledges each before the next.
