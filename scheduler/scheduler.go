@@ -115,16 +115,7 @@ func (s *Scheduler) act(ctx context.Context) {
 	loops.Go(func() {
 		s.every(ctx, pinInterval, "pin timers", stream.NewPin(s.Replays, s.ReplayWriter, s.Storage).Renew)
 	})
-	var trimmed time.Time
-	loops.Go(func() {
-		s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", func(ctx context.Context) error {
-			if time.Since(trimmed) < s.cfg.Trim && s.Storage.Ratio() < stream.StorageTight {
-				return nil
-			}
-			trimmed = time.Now()
-			return s.trim(ctx)
-		})
-	})
+	loops.Go(func() { s.every(ctx, min(tightTrim, s.cfg.Trim), "trim events", (&trimmer{s: s}).step) })
 }
 
 // every runs step at once and then each interval, until ctx ends. A step that fails is logged and tried again.

@@ -15,6 +15,44 @@ import (
 // it each time, so that what was settled last stays longest.
 const veryTight = 0.85
 
+// idleTrim is how often is trimmed while no event comes and none is old enough: to list the consumers of a thousand lanes takes 30 ms.
+const idleTrim = time.Minute
+
+// trimmer trims when it is time.
+type trimmer struct {
+	s    *Scheduler
+	last time.Time // when it trimmed
+	seen uint64    // where the events ended then
+}
+
+func (t *trimmer) step(ctx context.Context) error {
+	if time.Since(t.last) < t.s.cfg.Trim && t.s.Storage.Ratio() < stream.StorageTight {
+		return nil
+	}
+	if idle, err := t.idle(ctx); idle || err != nil {
+		return err
+	}
+	t.last = time.Now()
+	return t.s.trim(ctx)
+}
+
+// idle reports whether there is nothing to trim, for the time being.
+func (t *trimmer) idle(ctx context.Context) (bool, error) {
+	first, end, err := t.s.events.Bounds(ctx)
+	if err != nil {
+		return false, fmt.Errorf("trim events: %w", err)
+	}
+	if end != t.seen || time.Since(t.last) >= idleTrim || t.s.Storage.Ratio() >= stream.StorageTight {
+		t.seen = end
+		return false, nil
+	}
+	young, err := t.s.events.Since(ctx, time.Now().Add(-t.s.cfg.Retention), end)
+	if err != nil {
+		return false, fmt.Errorf("trim events: %w", err)
+	}
+	return young <= first, nil
+}
+
 // trim deletes events that are settled by all consumers and older than the retention, or settled only, while the store
 // is tight. What is not settled is never deleted, by age or by size.
 func (s *Scheduler) trim(ctx context.Context) error {

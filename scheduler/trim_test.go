@@ -96,3 +96,36 @@ func TestTrim(t *testing.T) {
 		return f.firstEvent() == 101
 	})
 }
+
+// TestTrimWhileNothingComes: the consumers are not listed while there is nothing to trim, and what has become old meanwhile goes all the same.
+func TestTrimWhileNothingComes(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.cfg.Retention, f.cfg.Trim = time.Hour, time.Nanosecond
+	for range 10 {
+		_, err := f.js.Publish(t.Context(), stream.EventSubject("acme", "t"), []byte("{}"))
+		must(t, err)
+	}
+	f.acks(stream.ConsumerDispatch, "", 10)
+	trim := &trimmer{s: f.Scheduler}
+	must(t, trim.step(t.Context()))
+	before := trim.last
+	must(t, trim.step(t.Context()))
+	if trim.last != before {
+		t.Error("trimmed again, with nothing new and nothing old")
+	}
+	f.cfg.Retention = time.Nanosecond
+	natstest.Eventually(t, patience, func() bool {
+		must(t, trim.step(t.Context()))
+		return f.firstEvent() == 11
+	})
+	f.cfg.Retention = time.Hour
+	must(t, trim.step(t.Context())) // there is nothing left
+	before = trim.last
+	_, err := f.js.Publish(t.Context(), stream.EventSubject("acme", "t"), []byte("{}"))
+	must(t, err)
+	must(t, trim.step(t.Context()))
+	if trim.last == before {
+		t.Error("not looked at what has come")
+	}
+}

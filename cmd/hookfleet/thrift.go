@@ -25,7 +25,7 @@ const (
 	busyMemory  = 240 << 20
 	besideHeap  = busyMemory - busyHeap // stacks, and what is freed but not given back
 	fastGrowth  = 64 << 20              // within a heapLook; a load at full rate grows by 10 to 20 MiB
-	idleGarbage = 40
+	idleGarbage = 60
 	fullRate    = 128 << 20 // bytes allocated a second; some 6,000 deliveries
 	idleRate    = 4 << 20   // bytes allocated a second, below which a process is idle: some hundred deliveries
 	heapLook    = time.Second
