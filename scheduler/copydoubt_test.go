@@ -117,7 +117,7 @@ func TestCopyIsNotKeptWithoutStatuses(t *testing.T) {
 	f.index = newIndexer(f.Scheduler)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { _ = f.Scheduler.Run(ctx) })
+	running.Go(func() { _ = f.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
 	natstest.Eventually(t, patience, func() bool {
