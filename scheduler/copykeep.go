@@ -14,7 +14,7 @@ import (
 const (
 	// copyFew statuses that were stored by others are read while nothing is stored, which takes some milliseconds.
 	copyFew = 256
-	// copyPart is how many statuses are put at a time while all are read.
+	// copyPart is how many statuses are put at a time while all are read, of copyBuffer together.
 	copyPart = 256
 	// copyStint is how long it works before it rests.
 	copyStint = 20 * time.Millisecond
@@ -27,7 +27,7 @@ const (
 // copying is how far the copy is. Who reads or changes it holds indexer.storing.
 type copying struct {
 	through uint64    // everything in the stream up to here was put
-	created time.Time // when that stream was
+	created time.Time // when that stream was; zero = nothing is known of it
 	until   time.Time // there is none before
 	told    bool      // that there is none
 }
@@ -79,9 +79,13 @@ func (x *indexer) leaveCopy() {
 	}
 }
 
-// doubtCopy is for the time until it has what another may have stored since it was kept.
+// doubtCopy is for the time until it has what another may have stored since it was kept. Of one that has nothing what is put
+// from now on is the newest of its name, but there may be other types.
 func (x *indexer) doubtCopy() {
-	x.copied.set(func(c *statusCopy) { c.trusted = len(c.first) == 0 })
+	x.copied.set(func(c *statusCopy) {
+		c.trusted = len(c.first) == 0
+		c.complete = c.complete && !c.trusted
+	})
 }
 
 // giveCopyUp is for all of it: what is missing is not known.
@@ -93,7 +97,7 @@ func (x *indexer) giveCopyUp(err error) {
 
 func (x *indexer) dropCopy(err error) {
 	x.copied.drop()
-	x.copying.through, x.copying.until = 0, time.Now().Add(x.cfg.CopyRest)
+	x.copying.through, x.copying.created, x.copying.until = 0, time.Time{}, time.Now().Add(x.cfg.CopyRest)
 	if !x.copying.told {
 		x.copying.told = true
 		x.Log.Warn().Err(err).Msg("there is no copy of the statuses for now, so that a look-up may take some milliseconds longer")
@@ -145,7 +149,7 @@ func (x *indexer) followCopy(ctx context.Context, certain uint64) (*lag, error) 
 	if err != nil {
 		return nil, err
 	}
-	if x.copying.through > 0 && (extent.Last < x.copying.through || extent.Messages < certain || !extent.Created.Equal(x.copying.created)) {
+	if anew := !x.copying.created.IsZero() && !extent.Created.Equal(x.copying.created); anew || x.copying.through > 0 && (extent.Last < x.copying.through || extent.Messages < certain) {
 		return nil, errRewritten
 	}
 	if x.copying.through == 0 && !x.copyFits(int64(extent.Bytes)) {
@@ -194,29 +198,32 @@ func (x *indexer) fillCopy(ctx context.Context, behind lag) error {
 func (x *indexer) copyRange(ctx context.Context, behind lag, through *uint64) error {
 	var part []*stream.StoredStatus
 	var wrong error
-	began := time.Now()
+	began, bytes := time.Now(), 0
 	put := func() bool {
-		if wrong = x.copied.put(behind.generation, part...); wrong != nil {
+		if err := x.copied.put(behind.generation, part...); err != nil {
+			wrong = fmt.Errorf("%w: %w", errCopy, err)
 			return false
 		}
-		*through, part = part[len(part)-1].Sequence, part[:0]
+		*through = part[len(part)-1].Sequence
+		part, bytes = slices.Delete(part, 0, len(part)), 0
 		if took := time.Since(began); took > copyStint {
+			if x.copyTight(x.copied.says().bytes) {
+				wrong = errTight
+				return false
+			}
 			rest(ctx, took/2)
 			began = time.Now()
 		}
 		return true
 	}
 	err := stream.NewStatuses(x.Replays).Stored(ctx, behind.from, behind.to, func(s *stream.StoredStatus) bool {
-		part = append(part, s)
-		return len(part) < copyPart || put()
+		part, bytes = append(part, s), bytes+len(s.Data)
+		return len(part) < copyPart && bytes < copyBuffer || put()
 	})
 	if err == nil && wrong == nil && len(part) > 0 {
 		put()
 	}
-	if wrong != nil {
-		return fmt.Errorf("%w: %w", errCopy, wrong)
-	}
-	return err
+	return cmp.Or(wrong, err)
 }
 
 // copyFits reports whether there is room for a copy of so many bytes.

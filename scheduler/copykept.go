@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -56,6 +57,11 @@ func (c *statusCopy) leaveBehind(through uint64, created time.Time) error {
 	if err := os.Rename(name+".new", name); err != nil {
 		return fmt.Errorf("leave the copy of statuses: %w", err)
 	}
+	for _, s := range c.segments {
+		if s != nil {
+			_ = s.file.Close() // what it was written to is whole, or the checksums tell
+		}
+	}
 	return nil
 }
 
@@ -81,17 +87,27 @@ func (c *statusCopy) takeUp() (through uint64, created time.Time, err error) {
 		return through, created, nil
 	}
 	c.clear()
-	left, globbed := filepath.Glob(filepath.Join(c.dir, keptFile+"*"))
-	for _, file := range left {
-		globbed = errors.Join(globbed, os.Remove(file))
-	}
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	if err = errors.Join(err, globbed); err != nil {
+	if err = errors.Join(err, c.sweep()); err != nil {
 		err = fmt.Errorf("take up the copy of statuses: %w", err)
 	}
 	return 0, time.Time{}, err
+}
+
+// sweep removes what is left of a copy that nobody can take up, or is to.
+func (c *statusCopy) sweep() (err error) {
+	left, err := os.ReadDir(c.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, file := range left {
+		if name := file.Name(); strings.HasPrefix(name, keptFile) || name == keptIndex || name == keptIndex+".new" {
+			err = errors.Join(err, os.Remove(filepath.Join(c.dir, name)))
+		}
+	}
+	return err
 }
 
 // decode reads what leaveBehind wrote, and opens the files.
@@ -117,7 +133,10 @@ func (c *statusCopy) decode(b []byte) (through uint64, created time.Time, err er
 		if s.file, err = os.OpenFile(s.name, os.O_RDWR, 0); err != nil {
 			return 0, created, err
 		}
-		c.segments[number], c.last = s, s
+		c.segments[number] = s
+		if c.last == nil || s.size < c.last.size { // else each process would leave one that it has only begun
+			c.last = s
+		}
 		if info, err := s.file.Stat(); err != nil || info.Size() < s.size {
 			return 0, created, errors.Join(errKept, err)
 		}

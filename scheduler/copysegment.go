@@ -19,7 +19,8 @@ import (
 type place uint64
 
 const (
-	// lengthStep: a message has at most 1 MB, and so a record at most 65,535 steps.
+	// lengthStep: an event has at most 1 MB, three times as much where its attributes are escaped, and so a record at most
+	// 65,535 steps. What somebody else puts into the stream may be larger.
 	lengthStep = 64
 	maxRecord  = 65_535 * lengthStep
 )

@@ -74,6 +74,7 @@ func (c *statusCopy) tidyPart(s *segment, at int64) (next int64, err error) {
 	b = b[:n]
 	var text []byte
 	var moved, gone []newRecord
+	early := false // the stream has something that is gone by our clock
 	next = at
 	for len(b) >= recordHead {
 		g, err := glanceAt(b)
@@ -96,7 +97,7 @@ func (c *statusCopy) tidyPart(s *segment, at int64) (next int64, err error) {
 		switch {
 		case !slices.Contains(c.places(r.key), r.replaces): // dead
 		case c.expired(g.at, clockMargin):
-			gone = append(gone, r)
+			gone, early = append(gone, r), early || g.sequence >= c.floor
 		default:
 			text, moved = append(text, b[:g.size]...), append(moved, r)
 		}
@@ -104,6 +105,9 @@ func (c *statusCopy) tidyPart(s *segment, at int64) (next int64, err error) {
 	}
 	if next == at {
 		return 0, errRecord
+	}
+	if early {
+		c.leaveOut()
 	}
 	c.forget(gone)
 	return next, c.write(text, moved, true)

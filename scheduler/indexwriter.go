@@ -30,8 +30,10 @@ func (x *indexer) write(ctx context.Context) error {
 	for {
 		select {
 		case <-x.intake.much:
-			x.relieve(ctx)
-			continue
+			if due := settled.Add(x.cfg.SaveIndex); time.Now().Before(due) {
+				x.relieve(ctx, due)
+				continue
+			}
 		case <-tick.C:
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), errLost) {
@@ -89,9 +91,9 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 	}
 }
 
-// relieve makes room.
-func (x *indexer) relieve(ctx context.Context) {
-	for ctx.Err() == nil && x.intake.over() {
+// relieve makes room until it is to be saved how far the index is, which else would not happen for as long as much comes in.
+func (x *indexer) relieve(ctx context.Context, due time.Time) {
+	for ctx.Err() == nil && x.intake.over() && time.Now().Before(due) {
 		if _, err := x.storeNext(ctx, math.MaxUint64); err != nil && ctx.Err() == nil {
 			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
 			pause(ctx)

@@ -97,6 +97,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if s.cfg.Index {
 		s.index.takeCopyUp()
 		defer s.index.leaveCopy()
+	} else if s.cfg.CopyKept {
+		if err := s.index.copied.sweep(); err != nil {
+			s.Log.Warn().Err(err).Msg("files of a copy of statuses are left, which nobody needs any more")
+		}
 	}
 	return l.run(ctx, s.act)
 }

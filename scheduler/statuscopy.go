@@ -134,6 +134,11 @@ func (c *statusCopy) put(generation uint64, statuses ...*stream.StoredStatus) er
 		before := len(text)
 		text = appendRecord(text, s)
 		r.size = len(text) - before
+		if r.size > maxRecord {
+			text = text[:before]
+			c.leave([]newRecord{r})
+			continue
+		}
 		c.seen[key] = true
 		records = append(records, r)
 	}
