@@ -242,6 +242,16 @@ func (w *Worker) restore(ctx context.Context, d *delivery, m mark, from delivere
 
 // restoreWaiting makes sure that a delivery which is recorded as retrying or held waits somewhere.
 func (w *Worker) restoreWaiting(ctx context.Context, d *delivery, m mark, from delivered) (done bool, err error) {
+	if m.state == events.StateHeld && d.slots.place == stream.PlaceDue {
+		// It was held, and its ack was lost: who drains what is held has it, perhaps at this moment.
+		parked, ok, err := w.waitlist.Held(ctx, d.Subscription, d.ID)
+		if err != nil {
+			return false, fmt.Errorf("look for %s: %w", d, err)
+		}
+		if ok && parked.Delivery.Attempts >= m.attempts {
+			return true, nil
+		}
+	}
 	parked, ok, err := w.waitlist.Find(ctx, d.Subscription, d.ID)
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", d, err)
