@@ -42,8 +42,38 @@ func (w *Worker) fanOut(ctx, turn context.Context, x *errand, from delivered) er
 		err = fmt.Errorf("tenant %s was stored as %s", e.Tenant(), tenantOf(m.Subject))
 	}
 	if err != nil {
-		return w.buryInvalid(ctx, m, from, err)
+		return w.buryInvalid(ctx, invalidEvent{tenantOf(m.Subject), m.Header, m.Data, err}, from)
 	}
+	return w.fanOutEvent(ctx, turn, e, x, from)
+}
+
+// dispatchFed is dispatch of what came from the feed, which knows when it is settled.
+func (w *Worker) dispatchFed(one *fed) {
+	x := &errand{w: w, fed: one, open: 1}
+	if ackFirst {
+		x.add() // never done: it counts as settled already
+		w.feed.settle(one, nil)
+	}
+	x.done(w.fanOutFed(w.sends, w.turns, x))
+}
+
+func (w *Worker) fanOutFed(ctx, turn context.Context, x *errand) error {
+	if w.stopping() {
+		return errReturned
+	}
+	one := x.fed
+	if one.event != nil {
+		return w.fanOutEvent(ctx, turn, one.event.Detached(), x, one.from)
+	}
+	e, err := one.stored.Event()
+	if err != nil {
+		header, data := one.stored.Raw()
+		return w.buryInvalid(ctx, invalidEvent{one.stored.Tenant, header, data, err}, one.from)
+	}
+	return w.fanOutEvent(ctx, turn, e, x, one.from)
+}
+
+func (w *Worker) fanOutEvent(ctx, turn context.Context, e *events.Event, x *errand, from delivered) error {
 	var room [4]registry.Match
 	matches := w.registry.Match(e, from.Sequence, room[:0])
 	switch len(matches) {

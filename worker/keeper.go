@@ -32,7 +32,7 @@ type place struct {
 
 type kept struct {
 	at           place
-	reply        string
+	reply        string // "" = nobody waits for an answer
 	since        time.Time
 	older, newer *kept
 }
@@ -89,7 +89,9 @@ func (k *keeper) aged(before time.Time) []string {
 	defer k.mu.Unlock()
 	var replies []string
 	for m := k.ring.newer; m != &k.ring && !m.since.After(before); m = m.newer {
-		replies = append(replies, m.reply)
+		if m.reply != "" {
+			replies = append(replies, m.reply)
+		}
 	}
 	return replies
 }

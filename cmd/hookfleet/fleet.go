@@ -308,6 +308,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
 		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
 		Tight:   func() bool { return f.storage.Ratio() >= stream.StorageTight },
+		Alone:   f.alone(),
 		Reserve: f.brokerEnd,
 	}, cfg)
 	if err != nil {
@@ -315,6 +316,15 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	}
 	f.roles.run("worker", f.worker.Run)
 	return nil
+}
+
+// alone is how the worker knows whether nobody else works with the broker: nil where that is never known, and where this process
+// stores no events that it could be told of.
+func (f *fleet) alone() func(leave func()) bool {
+	if f.broker == nil || !f.cfg.Has(config.RoleAPI) {
+		return nil
+	}
+	return f.broker.Alone
 }
 
 // laneEnd is how long the broker takes to end for each lane. All of an end takes 30 s at most.
@@ -426,9 +436,17 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.tap.Offer, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Metrics: f.metrics,
 	})
 	return nil
+}
+
+// stored tells of events that are durable.
+func (f *fleet) stored(first uint64, evts []*events.Event) {
+	if f.worker != nil {
+		f.worker.Offer(first, evts)
+	}
+	f.tap.Offer(first, evts)
 }
 
 // startStatus serves health and metrics of a process without the api role, where it was told an address to listen on:

@@ -40,6 +40,9 @@ func (s *StoredEvent) Event() (*events.Event, error) {
 	return e, nil
 }
 
+// Raw returns what is stored, which the caller must not change.
+func (s *StoredEvent) Raw() (nats.Header, []byte) { return s.header, s.data }
+
 // MayHaveStatus reports whether it may be an event with a Status. It costs a look at the bytes.
 func (s *StoredEvent) MayHaveStatus() bool { return events.MayHaveStatus(s.header, s.data) }
 

@@ -89,6 +89,7 @@ type Broker struct {
 	ready   chan struct{}
 	failed  atomic.Bool
 	syncer  *syncer
+	guests  guests
 }
 
 // New checks cfg. It starts nothing.

@@ -1,0 +1,77 @@
+package embedded
+
+import (
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// guestGrace is how long a guest that was let in may be missing among the connections: it is entered there after it is let in.
+const guestGrace = 5 * time.Second
+
+// maxConnections is how many connections are looked at for guests. Where there are more, guests are taken to be among them.
+const maxConnections = 4096
+
+// guests are the clients from outside that may do everything: such a one may take what others wait for, or store what others know
+// nothing of.
+type guests struct {
+	mu    sync.Mutex
+	here  map[string]time.Time // by address: when it was let in
+	leave func()               // to be called before the first one gets in; nil = nobody is to be told
+}
+
+// enter lets a guest in, once who was alone has left.
+func (g *guests) enter(addr net.Addr) {
+	g.mu.Lock()
+	if g.here == nil {
+		g.here = map[string]time.Time{}
+	}
+	if addr != nil {
+		g.here[addr.String()] = time.Now()
+	}
+	leave := g.leave
+	g.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+}
+
+// none reports whether no guest is here, of the addresses that are connected, and has leave called before that changes; nil changes
+// nothing.
+func (g *guests) none(connected func(addr string) bool, leave func(), now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for addr, since := range g.here {
+		if !connected(addr) && now.Sub(since) > guestGrace {
+			delete(g.here, addr)
+		}
+	}
+	if len(g.here) > 0 {
+		return false
+	}
+	if leave != nil {
+		g.leave = leave
+	}
+	return true
+}
+
+// Alone reports whether no client from outside is connected that may do everything. If so, and leave is not nil, leave is called each
+// time before one gets in, which waits until it returns; the server gives it 2 s. Producers are no such clients.
+func (b *Broker) Alone(leave func()) bool {
+	s := b.current.Load()
+	if s == nil {
+		return false
+	}
+	open, err := s.Connz(&server.ConnzOptions{Limit: maxConnections})
+	if err != nil || open.Total > maxConnections {
+		return false
+	}
+	here := make(map[string]bool, len(open.Conns))
+	for _, c := range open.Conns {
+		here[net.JoinHostPort(c.IP, strconv.Itoa(c.Port))] = true
+	}
+	return b.guests.none(func(addr string) bool { return here[addr] }, leave, time.Now())
+}
