@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,8 +36,8 @@ type IngestDeps struct {
 	Batches *stream.Batches
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
-	// them is answered. It must not wait. nil = nobody is told.
-	Stored  func(first uint64, evts []*events.Event)
+	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
+	Stored  func(first uint64, evts []*events.Event, came time.Time)
 	Metrics prometheus.Registerer
 }
 
@@ -46,7 +47,7 @@ type Ingest struct {
 	writer   *stream.Writer
 	batches  *stream.Batches
 	admit    func(bytes int) error
-	stored   func(first uint64, evts []*events.Event)
+	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
 }
 
@@ -62,7 +63,7 @@ func NewIngest(deps IngestDeps) *Ingest {
 		i.admit = func(int) error { return nil }
 	}
 	if i.stored == nil {
-		i.stored = func(uint64, []*events.Event) {}
+		i.stored = func(uint64, []*events.Event, time.Time) {}
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -71,6 +72,7 @@ func NewIngest(deps IngestDeps) *Ingest {
 // Accept stores all of evts or none, and returns when they are durable, with a receipt for each in order. Errors are
 // *events.Invalid, ErrReuse, ErrUnavailable.
 func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, error) {
+	came := time.Now()
 	entries, err := i.entries(evts)
 	if err != nil {
 		return nil, err
@@ -79,10 +81,10 @@ func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, e
 	case 0:
 		return []Receipt{}, nil
 	case 1:
-		r, err := i.acceptOne(ctx, evts[0], entries[0].Message())
+		r, err := i.acceptOne(ctx, evts[0], entries[0].Message(), came)
 		return []Receipt{r}, err
 	default:
-		return i.acceptBatch(ctx, evts, entries)
+		return i.acceptBatch(ctx, evts, entries, came)
 	}
 }
 
@@ -134,21 +136,21 @@ func message(e *events.Event) *nats.Msg {
 	return one.Message()
 }
 
-func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (Receipt, error) {
+func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg, came time.Time) (Receipt, error) {
 	ack, err := i.writer.Write(ctx, m, stream.Events)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return i.receipt(ctx, e, ack)
+	return i.receipt(ctx, e, ack, came)
 }
 
 // receipt answers for one stored event; a duplicate must be the same event.
-func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack) (Receipt, error) {
+func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack, came time.Time) (Receipt, error) {
 	r := receiptOf(e, ack.Sequence)
 	r.Duplicate = ack.Duplicate
 	if !ack.Duplicate {
 		i.accepted.Inc()
-		i.stored(ack.Sequence, []*events.Event{e})
+		i.stored(ack.Sequence, []*events.Event{e}, came)
 		return r, nil
 	}
 	same, err := isStored(ctx, i.js, e, ack.Sequence)
@@ -184,11 +186,11 @@ func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequ
 
 // acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
 // one of them is another event under the same id, nothing is stored.
-func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
+func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
 	first, err := i.batches.Store(ctx, stream.Events, entries)
 	switch {
 	case errors.Is(err, stream.ErrDuplicateInBatch): // which the broker says of either kind
-		return i.acceptSome(ctx, evts, entries)
+		return i.acceptSome(ctx, evts, entries, came)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -197,12 +199,12 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 		receipts[n] = receiptOf(e, first+uint64(n))
 	}
 	i.accepted.Add(float64(len(evts)))
-	i.stored(first, evts)
+	i.stored(first, evts, came)
 	return receipts, nil
 }
 
 // acceptSome is acceptBatch where some events are known already, or stand twice in the batch.
-func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
+func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
 	receipts := make([]Receipt, len(evts))
 	twins, fresh, err := twinsOf(evts, entries)
 	if err != nil {
@@ -219,7 +221,7 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 		case err == nil:
 			for n, at := range fresh {
 				receipts[at] = receiptOf(evts[at], first+uint64(n))
-				i.stored(first+uint64(n), evts[at:at+1])
+				i.stored(first+uint64(n), evts[at:at+1], came)
 			}
 			i.accepted.Add(float64(len(fresh)))
 			for at, twin := range twins {
@@ -279,7 +281,7 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 			left = append(left, at)
 			continue
 		}
-		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true})
+		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true}, time.Time{})
 		if err != nil {
 			return nil, err
 		}

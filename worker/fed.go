@@ -55,7 +55,7 @@ func (h *inHand) each(fn func(*fed)) {
 // offered is an event that was stored, and waits in memory for its turn.
 type offered struct {
 	event *events.Event
-	at    time.Time // when it was stored
+	at    time.Time // when it came, which is no later than it was stored: who asks for events since a delivery was made finds its event
 }
 
 // Bounds of what waits in memory: as much as is delivered in a second or two at full rate. What is beyond is read from

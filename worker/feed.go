@@ -71,16 +71,15 @@ func newFeed(w *Worker, deps *Deps, slots int) *feed {
 	return f
 }
 
-// Offer says that events are durable, the first at a sequence and the others behind it. It waits for nothing, and is to be
-// called for all that this process stores; what it is not told of is found within a second.
-func (w *Worker) Offer(first uint64, evts []*events.Event) {
+// Offer says that events are durable, the first at a sequence and the others behind it, which came at a time and were stored shortly after.
+// It waits for nothing, and is to be called for all that this process stores; what it is not told of is found within a second.
+func (w *Worker) Offer(first uint64, evts []*events.Event, came time.Time) {
 	if w.feed != nil {
-		w.feed.offer(first, evts)
+		w.feed.offer(first, evts, came)
 	}
 }
 
-func (f *feed) offer(first uint64, evts []*events.Event) {
-	now := time.Now()
+func (f *feed) offer(first uint64, evts []*events.Event, came time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.on || len(evts) == 0 {
@@ -88,7 +87,7 @@ func (f *feed) offer(first uint64, evts []*events.Event) {
 	}
 	f.top = max(f.top, first+uint64(len(evts))-1)
 	for i, e := range evts {
-		f.offers.put(first+uint64(i), f.next, offered{e, now})
+		f.offers.put(first+uint64(i), f.next, offered{e, came})
 	}
 	f.poke()
 }

@@ -11,7 +11,9 @@ type handlers[T any] struct {
 	all    sync.WaitGroup
 }
 
-func newHandlers[T any](handle func(T)) *handlers[T] { return &handlers[T]{handle: handle, work: make(chan T)} }
+func newHandlers[T any](handle func(T)) *handlers[T] {
+	return &handlers[T]{handle: handle, work: make(chan T)}
+}
 
 // give has it handled. It does not wait.
 func (c *handlers[T]) give(one T) {

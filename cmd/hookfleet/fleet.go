@@ -442,9 +442,9 @@ func (f *fleet) startIngest(context.Context) error {
 }
 
 // stored tells of events that are durable.
-func (f *fleet) stored(first uint64, evts []*events.Event) {
+func (f *fleet) stored(first uint64, evts []*events.Event, came time.Time) {
 	if f.worker != nil {
-		f.worker.Offer(first, evts)
+		f.worker.Offer(first, evts, came)
 	}
 	f.tap.Offer(first, evts)
 }
