@@ -49,6 +49,7 @@ type Ingest struct {
 	admit    func(bytes int) error
 	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
+	known    known
 }
 
 // NewIngest makes an ingest. It starts nothing.
@@ -81,6 +82,7 @@ func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, e
 	case 0:
 		return []Receipt{}, nil
 	case 1:
+		i.mayKnow(entries)
 		r, err := i.acceptOne(ctx, evts[0], entries[0].Message(), came)
 		return []Receipt{r}, err
 	default:
@@ -187,7 +189,11 @@ func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequ
 // acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
 // one of them is another event under the same id, nothing is stored.
 func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
-	first, err := i.batches.Store(ctx, stream.Events, entries)
+	store := i.batches.StoreFresh
+	if i.mayKnow(entries) {
+		store = i.batches.Store
+	}
+	first, err := store(ctx, stream.Events, entries)
 	switch {
 	case errors.Is(err, stream.ErrDuplicateInBatch): // which the broker says of either kind
 		return i.acceptSome(ctx, evts, entries, came)
@@ -201,6 +207,14 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 	i.accepted.Add(float64(len(evts)))
 	i.stored(first, evts, came)
 	return receipts, nil
+}
+
+// mayKnow notes the ids of entries, and reports whether one of them may have been published before.
+func (i *Ingest) mayKnow(entries []stream.Entry) (may bool) {
+	for n := range entries {
+		may = i.known.add(entries[n].ID) || may
+	}
+	return may
 }
 
 // acceptSome is acceptBatch where some events are known already, or stand twice in the batch.

@@ -65,6 +65,7 @@ type fleet struct {
 	egress   *egress.Client
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
+	turns    *stream.Turns    // of who stores events in the embedded broker
 	tap      scheduler.Tap    // from there to the index of statuses
 	worker   *worker.Worker
 	api      *api.API
@@ -240,6 +241,8 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		f.storage = stream.NewAccountStorage(f.js)
 	} else if err := f.broker.SyncMetadata(); err != nil {
 		return err
+	} else if err := f.mend(ctx); err != nil {
+		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	registryConfig := registry.DefaultConfig()
@@ -258,6 +261,22 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		return err
 	}
 	return f.checkSecrets(ctx)
+}
+
+// mend removes what a crash has left of a batch, before anybody reads events.
+func (f *fleet) mend(ctx context.Context) error {
+	f.turns = stream.NewTurns(f.js, f.unseen)
+	removed, err := f.turns.Mend(ctx)
+	if removed > 0 {
+		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
+	}
+	return err
+}
+
+// unseen runs do while nobody could see a part of a batch, or store events beside it: no lane reads events as they are stored, and nobody
+// from outside does. Else it returns false.
+func (f *fleet) unseen(do func()) bool {
+	return !f.registry.HasLanes() && f.broker.Inside(do)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -432,7 +451,8 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	batches := stream.NewBatches(f.front, f.syncer())
 	if f.broker != nil {
-		batches.UpTo(embedded.MaxBatch)
+		batches.UpTo(embedded.MaxBatch).InTurns(f.turns)
+		writer.InTurns(f.turns)
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{

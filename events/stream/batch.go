@@ -31,6 +31,8 @@ type Batches struct {
 	sync Syncer
 	most int // messages of one atomic batch
 
+	turns *Turns // nil = batches are always atomic ones of the broker
+
 	mu      sync.Mutex
 	waiting []*batch
 	busy    bool // somebody stores
@@ -41,6 +43,7 @@ type batch struct {
 	stream  string
 	entries []Entry
 	bytes   int
+	fresh   bool          // none of the entries is likely to be known
 	done    chan struct{} // closed when first and err are set
 	lead    chan struct{} // closed when it is this caller's turn to store for all
 	first   uint64
@@ -56,6 +59,12 @@ func NewBatches(nc *nats.Conn, sync Syncer) *Batches {
 // To be called before Write.
 func (b *Batches) UpTo(most int) *Batches {
 	b.most = most
+	return b
+}
+
+// InTurns lets what is stored in EVENTS take turns with others, and returns b. To be called before Store.
+func (b *Batches) InTurns(t *Turns) *Batches {
+	b.turns = t
 	return b
 }
 
@@ -76,9 +85,19 @@ func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (f
 // not say which, Probe does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
 // stored takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
 func (b *Batches) Store(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
-	own := &batch{stream: stream, entries: entries, done: make(chan struct{}), lead: make(chan struct{})}
-	for i := range entries {
-		own.bytes += len(entries[i].Data)
+	return b.join(ctx, &batch{stream: stream, entries: entries})
+}
+
+// StoreFresh is Store of entries of which none is likely to be known, which then costs less.
+func (b *Batches) StoreFresh(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
+	return b.join(ctx, &batch{stream: stream, entries: entries, fresh: true})
+}
+
+// join stores a batch, with others that come at the same time.
+func (b *Batches) join(ctx context.Context, own *batch) (first uint64, err error) {
+	own.done, own.lead = make(chan struct{}), make(chan struct{})
+	for i := range own.entries {
+		own.bytes += len(own.entries[i].Data)
 	}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, own)
@@ -185,7 +204,7 @@ func (b *Batches) store(group []*batch) {
 	for _, one := range group {
 		size += len(one.entries)
 	}
-	ack, err := b.publish(group, size)
+	ack, err := b.publishInTurn(group, size)
 	first := ack.Sequence - uint64(size-1)
 	for _, one := range group {
 		one.first, one.err = first, err
@@ -193,14 +212,29 @@ func (b *Batches) store(group []*batch) {
 	}
 }
 
+// publishInTurn publishes all entries when it is their turn, and awaits the answer.
+func (b *Batches) publishInTurn(group []*batch, size int) (Ack, error) {
+	if b.turns == nil || group[0].stream != Events {
+		return b.publish(group, newEnvelope(nuid.Next(), size))
+	}
+	if err := b.turns.take(); err != nil {
+		return Ack{}, err
+	}
+	defer b.turns.give()
+	if ack, done, err := b.publishPlain(group, size); done {
+		return ack, err
+	}
+	return b.publish(group, newEnvelope(nuid.Next(), size))
+}
+
 // publish publishes all entries, and awaits the answer to the last.
-func (b *Batches) publish(group []*batch, last int) (Ack, error) {
-	out, place := newEnvelope(nuid.Next(), last), 0
+func (b *Batches) publish(group []*batch, out *envelope) (Ack, error) {
+	place := 0
 	for _, one := range group {
 		for i := range one.entries {
 			place++
 			msg := out.put(&one.entries[i], place)
-			if place == last {
+			if place == out.last {
 				break
 			}
 			if err := b.nc.PublishMsg(msg); err != nil {

@@ -68,6 +68,7 @@ type Writer struct {
 	id      string   // of this writer, in the names of its fast batches
 	batches *Batches // of a cluster; nil = groups are synced by us
 	stream  string   // that the batches go to
+	turns   *Turns   // of who stores events; nil = it stores none, or takes no turns
 
 	mu     sync.Mutex
 	queue  []*write
@@ -119,6 +120,12 @@ func NewClusterWriter(nc *nats.Conn, streamName string) *Writer {
 // groups cost less. Where fewer than a crowd come at a time, as of one key in order, nobody waits. To be called before Run.
 func (w *Writer) Paced(d time.Duration) *Writer {
 	w.pace = d
+	return w
+}
+
+// InTurns lets its groups, which are of events, take turns with others, and returns w. To be called before Run.
+func (w *Writer) InTurns(t *Turns) *Writer {
+	w.turns = t
 	return w
 }
 
@@ -259,8 +266,12 @@ func (w *Writer) store(group []*write) {
 	if w.batches != nil && len(group) > 1 && w.storeBatch(group) {
 		return
 	}
-	w.publish(group)
-	w.await()
+	if err := w.publishInTurn(group); err != nil {
+		for _, m := range group {
+			m.done(Ack{}, err)
+		}
+		return
+	}
 	err := w.syncGroup(group)
 	for _, m := range group {
 		switch {
@@ -299,6 +310,22 @@ func (w *Writer) storeBatch(group []*write) bool {
 		}
 	}
 	return true
+}
+
+// publishInTurn publishes a group when it is its turn, and awaits the answers.
+func (w *Writer) publishInTurn(group []*write) error {
+	if w.turns == nil {
+		w.publish(group)
+		w.await()
+		return nil
+	}
+	if err := w.turns.take(); err != nil {
+		return err
+	}
+	defer w.turns.give()
+	w.publish(group)
+	w.await()
+	return nil
 }
 
 func (w *Writer) publish(group []*write) {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,6 +19,9 @@ const maxConnections = 4096
 // guests are the clients from outside that may do everything: such a one may take what others wait for, or store what others know
 // nothing of.
 type guests struct {
+	inside sync.RWMutex // read: something runs that no guest may see
+	some   atomic.Bool  // one is here, or was until we looked
+
 	mu    sync.Mutex
 	here  map[string]time.Time // by address: when it was let in
 	leave func()               // to be called before the first one gets in; nil = nobody is to be told
@@ -32,8 +36,11 @@ func (g *guests) enter(addr net.Addr) {
 	if addr != nil {
 		g.here[addr.String()] = time.Now()
 	}
+	g.some.Store(true)
 	leave := g.leave
 	g.mu.Unlock()
+	g.inside.Lock()   // what began before has ended
+	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
 	if leave != nil {
 		leave()
 	}
@@ -52,6 +59,7 @@ func (g *guests) none(connected func(addr string) bool, leave func(), now time.T
 	if len(g.here) > 0 {
 		return false
 	}
+	g.some.Store(false)
 	if leave != nil {
 		g.leave = leave
 	}
@@ -74,4 +82,16 @@ func (b *Broker) Alone(leave func()) bool {
 		here[net.JoinHostPort(c.IP, strconv.Itoa(c.Port))] = true
 	}
 	return b.guests.none(func(addr string) bool { return here[addr] }, leave, time.Now())
+}
+
+// Inside runs do while no client from outside is connected that may do everything, and lets none in until do has returned. Otherwise it
+// returns false. Who came and went is only noticed by Alone.
+func (b *Broker) Inside(do func()) bool {
+	b.guests.inside.RLock()
+	defer b.guests.inside.RUnlock()
+	if b.guests.some.Load() {
+		return false
+	}
+	do()
+	return true
 }
