@@ -37,7 +37,9 @@ type IngestDeps struct {
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
 	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
-	Stored  func(first uint64, evts []*events.Event, came time.Time)
+	Stored func(first uint64, evts []*events.Event, came time.Time)
+	// Recent are message ids of events that may soon be published again, as what a kill left without an answer is.
+	Recent  []string
 	Metrics prometheus.Registerer
 }
 
@@ -65,6 +67,9 @@ func NewIngest(deps IngestDeps) *Ingest {
 	}
 	if i.stored == nil {
 		i.stored = func(uint64, []*events.Event, time.Time) {}
+	}
+	for _, id := range deps.Recent {
+		i.known.add(id)
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i

@@ -66,6 +66,7 @@ type fleet struct {
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	turns    *stream.Turns    // of who stores events in the embedded broker
+	recent   []string         // ids of the last events before the start
 	tap      scheduler.Tap    // from there to the index of statuses
 	worker   *worker.Worker
 	api      *api.API
@@ -245,6 +246,9 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
+	if f.broker != nil {
+		f.admin.InTurns(f.turns) // the tests of sinks are events, too
+	}
 	registryConfig := registry.DefaultConfig()
 	registryConfig.Sync, registryConfig.Secrets, registryConfig.Admit = f.syncer(), f.secrets.Vault, f.storage.Admit
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
@@ -265,8 +269,9 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 
 // mend removes what a crash has left of a batch, before anybody reads events.
 func (f *fleet) mend(ctx context.Context) error {
-	f.turns = stream.NewTurns(f.js, f.unseen)
-	removed, err := f.turns.Mend(ctx)
+	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
+	removed, recent, err := f.turns.Mend(ctx)
+	f.recent = recent
 	if removed > 0 {
 		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
 	}
@@ -456,8 +461,9 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Recent: f.recent, Metrics: f.metrics,
 	})
+	f.recent = nil
 	return nil
 }
 
