@@ -39,6 +39,8 @@ type Turns struct {
 	late bool      // the broker may still store what was published in an earlier turn
 	torn *torn     // what is to be removed before anybody stores more
 	rest time.Time // until then no batch is plain
+
+	removals int // parts of batches that were torn
 }
 
 // TurnsDeps is what Turns asks of who runs the broker.
@@ -233,6 +235,7 @@ func (b *Batches) inOneGo(group []*batch, size int) (ack Ack, done bool, err err
 		return ack, true, nil
 	}
 	t.torn = &torn{mark: mark}
+	t.removals++
 	if failed := t.settleLate(ctx); failed == nil {
 		_ = t.takeBack(ctx) // who repairs tries again
 	}
