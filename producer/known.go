@@ -41,7 +41,7 @@ func (k *known) add(id string) bool {
 	hash := maphash.String(k.seed, id)
 	step := hash>>32 | 1
 	inNow, inOld := true, k.old != nil
-	for i := uint64(0); i < knownProbes; i++ {
+	for i := range uint64(knownProbes) {
 		at := (hash + i*step) % knownBits
 		word, bit := at/64, uint64(1)<<(at%64)
 		inNow = inNow && k.now[word]&bit != 0

@@ -229,7 +229,7 @@ func (b *Batches) inOneGo(group []*batch, size int) (ack Ack, done bool, err err
 	if err != nil {
 		return Ack{}, true, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	mark := together{before.Last + 1, uint64(size)} //nolint:gosec // not negative
+	mark := together{before.Last + 1, uint64(size)}
 	ack, err = b.publish(group, newPlainEnvelope(mark.String(), size))
 	if err == nil && !ack.Duplicate && ack.Sequence == mark.last() {
 		return ack, true, nil
