@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
+	"github.com/hookfleet/hookfleet/test/natstest"
 )
 
 // storage is an embedded broker, and what stores events there in turns.
@@ -309,5 +311,59 @@ func TestMend(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPartOfABatchIsNotFollowed: who follows the events is told of a batch when it is whole, and not at all of what was removed.
+func TestPartOfABatchIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	str, err := s.js.Stream(t.Context(), stream.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	told, ended := make(chan uint64, 16), make(chan error, 1)
+	go func() {
+		ended <- stream.NewEventLog(s.js).Follow(ctx, 1, func(e *stream.StoredEvent, _ uint64) bool {
+			told <- e.Sequence
+			return true
+		})
+	}()
+	taken := func(sequence uint64) {
+		t.Helper()
+		natstest.Eventually(t, time.Minute, func() bool {
+			for c := range str.ListConsumers(t.Context()).Info() {
+				if c.Delivered.Stream >= sequence {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	s.publish("x", "")
+	s.publish("1", "2/3")
+	taken(2)
+	if err := str.DeleteMsg(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("2", "3/2")
+	taken(3)
+	s.publish("3", "3/2")
+	for _, want := range []uint64{1, 3, 4} {
+		if got := <-told; got != want {
+			t.Errorf("told of %d, want %d", got, want)
+		}
+	}
+	s.publish("4", "5/9") // what somebody has stored events behind stays
+	s.publish("5", "")
+	for _, want := range []uint64{5, 6} {
+		if got := <-told; got != want {
+			t.Errorf("told of %d, want %d", got, want)
+		}
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
