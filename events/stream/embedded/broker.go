@@ -63,6 +63,9 @@ var ErrStuck = errors.New("the broker does not end")
 // errNoRoom: the disk is too full for the broker to be started anew.
 var errNoRoom = errors.New("no room to restart the broker")
 
+// errEnded: there is no broker any more that could be started anew.
+var errEnded = errors.New("the broker has ended")
+
 // Config says where the broker stores and who may connect.
 type Config struct {
 	Dir      string // the store
@@ -90,6 +93,7 @@ type Broker struct {
 	token   string // of our own connections
 	current atomic.Pointer[server.Server]
 	ready   chan struct{}
+	ended   chan struct{} // closed when Run has returned
 	failed  atomic.Bool
 	syncer  *syncer
 	guests  guests
@@ -111,7 +115,7 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 		}
 	}
 	b := &Broker{
-		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}),
+		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}), ended: make(chan struct{}),
 		restarts: make(chan chan struct{}),
 		syncer:   newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
@@ -190,12 +194,16 @@ func (b *Broker) Restart(ctx context.Context) error {
 	runs := make(chan struct{})
 	select {
 	case b.restarts <- runs:
+	case <-b.ended:
+		return errEnded
 	case <-ctx.Done():
 		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
 	}
 	select {
 	case <-runs:
 		return nil
+	case <-b.ended:
+		return errEnded
 	case <-ctx.Done():
 		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
 	}
@@ -203,6 +211,7 @@ func (b *Broker) Restart(ctx context.Context) error {
 
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
+	defer close(b.ended)
 	held, err := lock(b.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
