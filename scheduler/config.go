@@ -29,6 +29,7 @@ type Config struct {
 
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
+	Broker      bool          // this process runs the broker, alone with its store
 }
 
 // DefaultConfig returns settings that cost a fiftieth of a core with a million timers, and find a dropped one within a minute

@@ -62,6 +62,16 @@ func (c *statusCopy) newSegment(number int) (*segment, error) {
 	return &segment{file: f, number: number}, nil
 }
 
+// openSegment opens the file of a segment that was left.
+func (c *statusCopy) openSegment(number int) (*segment, error) {
+	name := c.nameOf(number)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &segment{file: f, name: name, number: number}, nil
+}
+
 // close gives the room back. What fails there is of no use to anybody, and what is left is removed at the next start.
 func (s *segment) close() {
 	if s == nil {

@@ -32,8 +32,8 @@ func (c *statusCopy) tidy(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !c.giveUp(s) {
-			return fmt.Errorf("tidy the copy of statuses: %w", errRecord)
+		if err := c.giveUp(s); err != nil {
+			return fmt.Errorf("tidy the copy of statuses: %w", err)
 		}
 	}
 }
@@ -127,19 +127,22 @@ func (c *statusCopy) has(s *segment) bool {
 	return s.number < len(c.segments) && c.segments[s.number] == s
 }
 
-// giveUp closes a segment, unless it has something.
-func (c *statusCopy) giveUp(s *segment) bool {
+// giveUp closes a segment that has nothing any more.
+func (c *statusCopy) giveUp(s *segment) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !c.has(s) {
-		return true
+		return nil
 	}
 	if s.count > 0 {
-		return false
+		return errRecord
 	}
+	if err := c.checkWithout(s); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.segments[s.number] = nil
 	s.close()
-	return true
+	return nil
 }

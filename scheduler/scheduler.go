@@ -95,7 +95,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
 	s.lease.Store(l)
 	if s.cfg.Index {
-		s.index.takeCopyUp()
+		if !s.index.takeCopyUp(ctx) {
+			return nil
+		}
 		defer s.index.leaveCopy()
 	} else if s.cfg.CopyKept {
 		if err := s.index.copied.sweep(); err != nil {

@@ -351,7 +351,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.cfg.Embedded() {
-		cfg.CopyDir, cfg.CopyKept = filepath.Join(f.cfg.Data, "statuses"), true
+		cfg.CopyDir, cfg.CopyKept, cfg.Broker = filepath.Join(f.cfg.Data, "statuses"), true, true
 	} else if _, err := os.Stat(f.cfg.Data); err == nil { // as in a container, where nothing else may be written to
 		cfg.CopyDir = f.cfg.Data
 	}
