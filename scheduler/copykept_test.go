@@ -150,7 +150,9 @@ func TestCopyAfterAKill(t *testing.T) {
 	must(t, f.index.save(t.Context(), f.lastEvent())) // else its event would be read again, and stored
 	statuses, err := f.js.Stream(t.Context(), stream.StatusesName)
 	must(t, err)
-	must(t, statuses.DeleteMsg(t.Context(), 3))
+	gone, err := statuses.GetLastMsgForSubject(t.Context(), stream.StatusSubject("acme", "s2", "t"))
+	must(t, err)
+	must(t, statuses.DeleteMsg(t.Context(), gone.Sequence))
 	f.ingest(event(t, "new", "t", fmt.Sprintf(status, 2, "y"))) // so that there are as many as before
 	kill = f.process()
 	f.says("s2", "t", "")

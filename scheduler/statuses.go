@@ -32,6 +32,10 @@ type indexer struct {
 	lacking   chan struct{} // more is missing than an asker can read by itself
 	copied    *statusCopy
 	copying   copying
+	backlog   *backlog
+	reached   uint64        // all statuses up to this event are stored, of what waited on the disk
+	savedAt   time.Time     // when that was last saved
+	parkAgain time.Time     // nothing is moved to the disk before
 	settled   atomic.Bool   // what was taken in is stored and saved; until more is
 	saved     atomic.Uint64 // how far the index is known to be durable
 	loaded    atomic.Bool   // saved says something
@@ -39,7 +43,7 @@ type indexer struct {
 }
 
 func newIndexer(s *Scheduler) *indexer {
-	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept)}
+	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept), backlog: newBacklog(s.cfg.CopyDir)}
 }
 
 // progress is what is stored of the index.
@@ -72,6 +76,8 @@ func (x *indexer) run(ctx context.Context) error {
 		return err
 	}
 	x.doubtCopy()
+	defer x.backlog.drop()
+	x.backlog, x.reached = newBacklog(x.cfg.CopyDir), 0
 	askers := make(chan *nats.Msg, maxAskers)
 	sub, err := x.Index.Conn().ChanSubscribe(stream.SubjectIndexed, askers)
 	if err != nil {

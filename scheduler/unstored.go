@@ -78,7 +78,7 @@ func (u *unstored) put(e *events.Event, m stream.Mark) bool {
 	have.Mark = m
 	have.set(e)
 	u.bytes += have.size - before
-	if u.bytes > u.most/8*7 { // it is stored before the room is wanted
+	if u.bytes > u.most/2 { // it is moved on before the room is wanted
 		signal(u.much)
 	}
 	return true
@@ -265,11 +265,27 @@ func (u *unstored) back() {
 // name is where it is stored.
 func (p *pending) name() string { return stream.StatusSubject(p.tenant, p.subject, p.typ) }
 
-// message is the message that stores it.
-func (p *pending) message(subject string) (*nats.Msg, error) {
-	header := p.header
-	if header == nil {
-		header = events.StructuredHeader()
+// unsaved is a status that is to be stored.
+type unsaved struct {
+	subject string // in the stream of statuses
+	mark    stream.Mark
+	header  nats.Header
+	data    []byte
+}
+
+// unsavedOf makes of statuses what is to be stored.
+func unsavedOf(taken []*pending) ([]*unsaved, error) {
+	all := make([]*unsaved, len(taken))
+	for i, p := range taken {
+		header := p.header
+		if header == nil {
+			header = events.StructuredHeader()
+		}
+		msg, err := stream.StatusMessage(p.name(), p.Mark, header, p.payload)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = &unsaved{msg.Subject, p.Mark, msg.Header, msg.Data}
 	}
-	return stream.StatusMessage(subject, p.Mark, header, p.payload)
+	return all, nil
 }

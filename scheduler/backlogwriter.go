@@ -1,0 +1,117 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// drainRest is how long what waits on the disk rests, in parts of the time that storing some of it took: nobody waits for it.
+	drainRest = 1
+	// drainMany subjects do not rest: where more and more come, for long, that must end.
+	drainMany = 1 << 20
+	// maxDrainRest is how long it rests at most, should the broker be slow.
+	maxDrainRest = 50 * time.Millisecond
+)
+
+// parks reports whether what waits may be moved to the disk.
+func (x *indexer) parks() bool {
+	return !x.tight() && time.Now().After(x.parkAgain) && x.backlog.room() && x.copyFits(copySegment)
+}
+
+// parkAll moves what waits to the disk, and stores for as long as that took, so that it ends however much comes. Where it cannot be
+// moved, it is stored from memory for a while.
+func (x *indexer) parkAll(ctx context.Context) error {
+	began := time.Now()
+	err := x.park(ctx)
+	switch {
+	case errors.Is(err, errBacklog):
+		return err
+	case err != nil:
+		x.Log.Warn().Err(err).Msg("statuses wait in memory for now, so that the index may fall behind")
+		x.parkAgain = time.Now().Add(x.cfg.CopyRest)
+	}
+	for enough := time.Now().Add(time.Since(began)); len(x.backlog.order) > 0 && time.Now().Before(enough) && ctx.Err() == nil; {
+		if _, err := x.drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// park moves what waits in memory to the disk, so that there is room for what comes.
+func (x *indexer) park(ctx context.Context) error {
+	through := x.intake.done.now() // and then last, as in settle
+	last := x.intake.last()
+	for more := true; more && ctx.Err() == nil; {
+		var err error
+		if more, err = x.parkNext(last); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() == nil {
+		x.backlog.goals = append(x.backlog.goals, goal{through, x.backlog.pushed})
+	}
+	return nil
+}
+
+func (x *indexer) parkNext(last uint64) (more bool, err error) {
+	x.storing.Lock()
+	defer x.storing.Unlock()
+	taken := x.intake.take(parkAtOnce, last)
+	statuses, err := unsavedOf(taken)
+	if err == nil {
+		err = x.backlog.park(statuses)
+	}
+	if err != nil {
+		x.intake.back()
+		return false, err
+	}
+	x.intake.stored()
+	return len(taken) == parkAtOnce, nil
+}
+
+// drain stores some of what waits on the disk, and returns how long to rest before the next.
+func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
+	began := time.Now()
+	through, err := x.drainNext(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if through > 0 {
+		x.reached = through
+	}
+	if x.reached > x.saved.Load() && (len(x.backlog.order) == 0 || time.Since(x.savedAt) > x.cfg.SaveIndex/2) {
+		x.savedAt = time.Now()
+		if err := x.save(ctx, x.reached); err != nil {
+			return 0, err
+		}
+	}
+	if x.tight() || len(x.backlog.order) > drainMany {
+		return 0, nil
+	}
+	return min(time.Since(began)*drainRest, maxDrainRest), nil
+}
+
+func (x *indexer) drainNext(ctx context.Context) (through uint64, err error) {
+	x.storing.Lock()
+	defer x.storing.Unlock()
+	found, keys, err := x.backlog.first(storeAtOnce)
+	if err != nil {
+		return 0, err
+	}
+	statuses := make([]*unsaved, len(found))
+	for i, p := range found {
+		statuses[i] = p.unsaved
+	}
+	if err := x.tryStore(ctx, statuses); err != nil {
+		if ctx.Err() == nil {
+			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
+			pause(ctx)
+		}
+		return 0, nil
+	}
+	x.backlog.take(found)
+	return x.backlog.pop(keys), nil
+}
