@@ -78,7 +78,7 @@ func (a *API) getStatus(c *call, subject string) error {
 	ctx := c.r.Context()
 	patience, cancel := context.WithTimeout(ctx, statusPatience)
 	name := stream.StatusName{Tenant: tenant, Subject: subject, Type: c.query.text("type")}
-	s, behind := a.status.Ask(patience, name)
+	s, behind := a.askStatus(patience, name)
 	cancel()
 	var err error
 	if s == nil {
@@ -111,6 +111,16 @@ func (a *API) getStatus(c *call, subject string) error {
 	}
 	c.raw(http.StatusOK, append(b, '\n'))
 	return nil
+}
+
+// askStatus asks who keeps the index: in this process, or by the broker.
+func (a *API) askStatus(ctx context.Context, name stream.StatusName) (*stream.Status, error) {
+	if a.deps.AskStatus != nil {
+		if s, ok := a.deps.AskStatus(ctx, name); ok {
+			return s, nil
+		}
+	}
+	return a.status.Ask(ctx, name)
 }
 
 func errNoStatus() error {

@@ -9,6 +9,11 @@ import (
 const (
 	// drainRest is how long what waits on the disk rests, in parts of the time that storing some of it took: nobody waits for it.
 	drainRest = 1
+	// While somebody asks for statuses, what stores takes turns with what is asked for: fewer are stored at once, and with longer rests, as
+	// it needs the processor and makes garbage.
+	drainAsked, drainRestAsked = 8, 8
+	// drainCalm is how long nobody has asked when nobody asks.
+	drainCalm = 100 * time.Millisecond
 	// drainMany subjects do not rest: where more and more come, for long, that must end.
 	drainMany = 1 << 20
 	// maxDrainRest is how long it rests at most, should the broker be slow.
@@ -75,7 +80,11 @@ func (x *indexer) parkNext(last uint64) (more bool, err error) {
 // drain stores some of what waits on the disk, and returns how long to rest before the next.
 func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
 	began := time.Now()
-	through, err := x.drainNext(ctx)
+	most, factor := storeAtOnce, time.Duration(drainRest)
+	if began.Sub(time.Unix(0, x.asked.Load())) < drainCalm {
+		most, factor = drainAsked, drainRestAsked
+	}
+	through, err := x.drainNext(ctx, most)
 	if err != nil {
 		return 0, err
 	}
@@ -91,13 +100,13 @@ func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
 	if x.tight() || len(x.backlog.order) > drainMany {
 		return 0, nil
 	}
-	return min(time.Since(began)*drainRest, maxDrainRest), nil
+	return min(time.Since(began)*factor, maxDrainRest), nil
 }
 
-func (x *indexer) drainNext(ctx context.Context) (through uint64, err error) {
+func (x *indexer) drainNext(ctx context.Context, most int) (through uint64, err error) {
 	x.storing.Lock()
 	defer x.storing.Unlock()
-	found, keys, err := x.backlog.first(storeAtOnce)
+	found, keys, err := x.backlog.first(most)
 	if err != nil {
 		return 0, err
 	}

@@ -36,6 +36,7 @@ type Deps struct {
 	IndexWriter *stream.Writer      // stores the statuses
 	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
 	Tap         *Tap                // of what this process stores; nil = all events are read from the broker
+	Desk        *Desk               // where this process asks for statuses; nil = by the broker
 
 	Replays      jetstream.JetStream // reads what is replayed, on a connection that no live event waits for
 	ReplayWriter *stream.Writer      // makes replays' deliveries, on such a connection too

@@ -29,6 +29,7 @@ type indexer struct {
 	recent    *recent
 	storing   sync.Mutex    // held by who stores statuses
 	following atomic.Bool   // all events are being read from the broker
+	asked     atomic.Int64  // when somebody last waited for the index, in nanoseconds since 1970
 	lacking   chan struct{} // more is missing than an asker can read by itself
 	copied    *statusCopy
 	copying   copying
@@ -84,6 +85,12 @@ func (x *indexer) run(ctx context.Context) error {
 		return fmt.Errorf("answer who waits for the index: %w", err)
 	}
 	defer x.refuse(sub, askers)
+	var atDesk <-chan *asker // nil = nobody comes
+	if x.Desk != nil {
+		var shut func()
+		atDesk, shut = x.Desk.open()
+		defer shut()
+	}
 	if x.Tap != nil {
 		x.Tap.to.Store(x.intake)
 		defer x.Tap.to.Store(nil)
@@ -92,7 +99,7 @@ func (x *indexer) run(ctx context.Context) error {
 	defer stop(nil)
 	var parts sync.WaitGroup
 	parts.Go(func() { x.read(ctx) })
-	parts.Go(func() { x.answer(ctx, askers) })
+	parts.Go(func() { x.answer(ctx, askers, atDesk) })
 	parts.Go(func() { x.keepCopy(ctx) })
 	parts.Go(func() {
 		x.settled.Store(false)

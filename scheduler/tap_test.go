@@ -22,7 +22,7 @@ import (
 func tapped(t testing.TB) *fixture {
 	t.Helper()
 	f := setup(t)
-	f.Tap = &Tap{}
+	f.Tap, f.Desk = &Tap{}, &Desk{}
 	f.cfg.SaveIndex = time.Hour // a test that takes long counts what is stored, too
 	return f
 }
@@ -276,7 +276,7 @@ func TestTakeOverOfStatuses(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
 	deps := f.Deps
-	deps.Metrics, deps.Tap = prometheus.NewRegistry(), &Tap{}
+	deps.Metrics, deps.Tap, deps.Desk = prometheus.NewRegistry(), &Tap{}, &Desk{}
 	other, err := New(deps, f.cfg)
 	must(t, err)
 	second := &fixture{t, other, f.js}

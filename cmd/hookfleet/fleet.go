@@ -66,6 +66,7 @@ type fleet struct {
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	tap      scheduler.Tap    // from there to the index of statuses
+	desk     scheduler.Desk   // and from that to the API
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -365,7 +366,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Replays: replays, ReplayWriter: replayWriter,
+		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Desk: &f.desk, Replays: replays, ReplayWriter: replayWriter,
 	}, cfg)
 	if err != nil {
 		return err
@@ -466,7 +467,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
-		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) }, AskStatus: f.desk.Ask,
 	}, cfg)
 	if err != nil {
 		return err
