@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -20,8 +21,11 @@ const (
 
 // backlog is statuses that wait to be stored on the disk, where there are more than there is room for in memory: as where a million
 // subjects come at once, which the broker takes half as fast as their events. Of each name it has the newest, and it gives them
-// in the order in which their subjects came. It is as a copy, in which an event's mark stands for the sequence. Its files have no names. Who calls it holds
-// indexer.storing, except for has, and room.
+// in the order in which their subjects came. It is as a copy, in which an event's mark stands for the sequence. Who calls it holds
+// indexer.storing, except for has, room, and what only the goroutine that writes calls.
+//
+// In a directory of its own it outlives the process, as the copy does: its checkpoint says up to which event everything is in it, or
+// stored, so that the next process need not read those events again.
 type backlog struct {
 	*statusCopy
 	sequence uint64   // how many were written
@@ -34,10 +38,28 @@ type backlog struct {
 // goal says that everything up to an event is stored once so many keys went.
 type goal struct{ through, end uint64 }
 
-func newBacklog(dir string) *backlog {
-	b := &backlog{statusCopy: newStatusCopy(dir, false)}
-	b.complete = true
+func newBacklog(dir string, kept bool) *backlog {
+	b := &backlog{statusCopy: newStatusCopy(dir, kept)}
+	b.prefix, b.complete = keptBacklog, true
 	return b
+}
+
+// forget drops it.
+func (b *backlog) forget() {
+	b.drop()
+	b.set(func(c *statusCopy) { c.complete = true })
+	b.order, b.goals = nil, nil
+}
+
+// resume begins with what was taken up.
+func (b *backlog) resume() {
+	b.order = make([]uint64, 0, len(b.statusCopy.first))
+	for key := range b.statusCopy.first {
+		b.order = append(b.order, key)
+	}
+	slices.SortFunc(b.order, func(x, y uint64) int { return cmp.Compare(b.statusCopy.first[x], b.statusCopy.first[y]) }) // about as it came
+	b.sequence, b.pushed, b.trusted = b.highest, b.head+uint64(len(b.order)), true
+	b.goals = []goal{{b.noted.Through, b.pushed}}
 }
 
 // errBacklog says that something that waits is lost: what came since it was saved is to be read again.
@@ -155,10 +177,6 @@ func (b *backlog) take(stored []parked) {
 	defer b.mu.Unlock()
 	for _, p := range stored {
 		b.remove(p.key, p.place)
-		if s := b.segments[p.place.segment()]; s != b.last && s.count == 0 {
-			b.segments[s.number] = nil
-			s.close()
-		}
 	}
 }
 
@@ -169,10 +187,17 @@ func (b *backlog) pop(keys int) (through uint64) {
 	for len(b.goals) > 0 && b.goals[0].end <= b.head {
 		through, b.goals = b.goals[0].through, b.goals[1:]
 	}
-	if len(b.order) == 0 {
-		b.order, b.goals = nil, nil
-		b.drop()
-		b.complete = true
-	}
 	return through
+}
+
+// empty is the segments that have nothing any more.
+func (b *backlog) empty() (found []*segment) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, s := range b.segments {
+		if s != nil && s != b.last && s.count == 0 {
+			found = append(found, s)
+		}
+	}
+	return found
 }

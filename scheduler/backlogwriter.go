@@ -11,7 +11,7 @@ const (
 	drainRest = 1
 	// While somebody asks for statuses, what stores takes turns with what is asked for: fewer are stored at once, and with longer rests, as
 	// it needs the processor and makes garbage.
-	drainAsked, drainRestAsked = 8, 8
+	drainAsked, drainRestAsked = 8, 16
 	// drainCalm is how long nobody has asked when nobody asks.
 	drainCalm = 100 * time.Millisecond
 	// drainMany subjects do not rest: where more and more come, for long, that must end.
@@ -55,10 +55,45 @@ func (x *indexer) park(ctx context.Context) error {
 			return err
 		}
 	}
-	if ctx.Err() == nil {
-		x.backlog.goals = append(x.backlog.goals, goal{through, x.backlog.pushed})
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	x.backlog.goals = append(x.backlog.goals, goal{through, x.backlog.pushed})
+	return x.noteBacklog(through)
+}
+
+// noteBacklog writes down up to which event everything waits on the disk, or is stored.
+func (x *indexer) noteBacklog(through uint64) error {
+	if !x.backlog.kept {
+		return nil
+	}
+	x.storing.Lock()
+	p := checkpoint{Through: through, Created: x.copying.created, Saved: x.saved.Load()}
+	x.storing.Unlock()
+	if p.Created.IsZero() { // of which stream is not known yet
+		return nil
+	}
+	return x.backlog.note(p)
+}
+
+// resume goes on with what the process before has left to be stored, and returns up to which event that is, 0 = it is nothing: of
+// another stream, or of events that are not there, or that are to be read again.
+func (x *indexer) resume(ctx context.Context, saved, end uint64) (through uint64, err error) {
+	left := x.backlog.noted
+	if left.Through == 0 {
+		x.backlog.forget()
+		return 0, nil
+	}
+	extent, err := x.statuses.Extent(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !extent.Created.Equal(left.Created) || left.Saved > saved || left.Through >= end {
+		x.backlog.forget()
+		return 0, nil
+	}
+	x.backlog.resume()
+	return left.Through, nil
 }
 
 func (x *indexer) parkNext(last uint64) (more bool, err error) {
@@ -97,6 +132,9 @@ func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
 			return 0, err
 		}
 	}
+	if err := x.giveBack(); err != nil {
+		return 0, err
+	}
 	if x.tight() || len(x.backlog.order) > drainMany {
 		return 0, nil
 	}
@@ -123,4 +161,29 @@ func (x *indexer) drainNext(ctx context.Context, most int) (through uint64, err 
 	}
 	x.backlog.take(found)
 	return x.backlog.pop(keys), nil
+}
+
+// giveBack gives back the room of what was stored.
+func (x *indexer) giveBack() error {
+	if len(x.backlog.order) == 0 {
+		x.storing.Lock()
+		defer x.storing.Unlock()
+		x.backlog.forget()
+		return nil
+	}
+	for _, s := range x.backlog.empty() {
+		if err := x.backlog.giveUp(s); err != nil {
+			return errors.Join(errBacklog, err)
+		}
+	}
+	return nil
+}
+
+// leaveBacklog leaves what waits to the next process, if it waits there.
+func (x *indexer) leaveBacklog() {
+	if len(x.backlog.order) == 0 || x.backlog.checked == nil {
+		x.backlog.forget()
+		return
+	}
+	x.backlog.leaveBehind()
 }

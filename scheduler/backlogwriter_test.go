@@ -12,7 +12,7 @@ import (
 func parking(t *testing.T) (f *fixture, offer func(subject string, second int) uint64) {
 	f = tapped(t)
 	must(t, f.index.load(t.Context()))
-	t.Cleanup(func() { f.index.backlog.drop() })
+	t.Cleanup(func() { f.index.backlog.forget() })
 	return f, func(subject string, second int) uint64 {
 		e := event(t, subject, "t", fmt.Sprintf(status, second, fmt.Sprint(second)))
 		at := f.emitEvent(e)
@@ -118,4 +118,69 @@ func TestBacklogWithoutADirectory(t *testing.T) {
 	}
 	must(t, f.index.settle(t.Context(), 0))
 	f.stored("s", "5")
+}
+
+// TestBacklogAfterAKill: what waits on the disk when the process is killed is not read of EVENTS again, and nothing is older than it was;
+// but of another stream, or before what was saved, it is.
+func TestBacklogAfterAKill(t *testing.T) {
+	t.Parallel()
+	f := keptFixture(t)
+	f.index = newIndexer(f.Scheduler)
+	must(t, f.index.load(t.Context()))
+	offer := func(subject string, second int) uint64 {
+		e := event(t, subject, "t", fmt.Sprintf(status, second, fmt.Sprint(second)))
+		at := f.emitEvent(e)
+		f.index.intake.offer(at, []*events.Event{e})
+		return at
+	}
+	_, err := f.index.followCopy(t.Context(), 0) // which says which stream it is
+	must(t, err)
+	for i := range 50 {
+		offer(fmt.Sprint("s", i), 5)
+	}
+	parked := offer("s1", 6)
+	must(t, f.index.park(t.Context()))
+	offer("s2", 7)
+	offer("s3", 3)
+	must(t, f.index.storeOf(t.Context(), []stream.StatusName{{Tenant: "acme", Subject: "s2"}})) // which somebody was told
+	next := func() {
+		f.index = newIndexer(f.Scheduler)
+		if !f.index.takeCopyUp(t.Context()) {
+			t.Fatal("it has ended")
+		}
+		must(t, f.index.load(t.Context()))
+	}
+	next()
+	if at, n := f.index.intake.done.now(), len(f.index.backlog.order); at != parked || n != 50 {
+		t.Fatalf("events up to %d are there, %d wait", at, n)
+	}
+	if saved := f.index.saved.Load(); saved != 0 {
+		t.Errorf("saved is %d, and nothing was", saved)
+	}
+	must(t, f.index.storeOf(t.Context(), []stream.StatusName{{Tenant: "acme", Subject: "s1"}, {Tenant: "acme", Subject: "s2"}}))
+	f.stored("s1", "6")
+	f.stored("s2", "7")
+	next() // killed once more
+	f.drained()
+	for subject, want := range map[string]string{"s1": "6", "s2": "7", "s3": "5", "s49": "5"} {
+		f.stored(subject, want)
+	}
+	if saved := f.index.saved.Load(); saved != parked {
+		t.Errorf("saved is %d of %d", saved, parked)
+	}
+	next()
+	if n := len(f.index.backlog.order); n != 0 {
+		t.Errorf("%d wait once more", n)
+	}
+	_, err = f.index.followCopy(t.Context(), 0)
+	must(t, err)
+	offer("s4", 8)
+	must(t, f.index.park(t.Context()))
+	kv, err := f.js.KeyValue(t.Context(), stream.BucketFleet)
+	must(t, err)
+	must(t, kv.Delete(t.Context(), stream.KeyStatuses)) // by hand, so that all is read again
+	next()
+	if at, n := f.index.intake.done.now(), len(f.index.backlog.order); at != 0 || n != 0 {
+		t.Errorf("events up to %d are there, %d wait", at, n)
+	}
 }

@@ -111,7 +111,7 @@ func TestCopyIsNotKeptWithoutStatuses(t *testing.T) {
 	name := stream.StatusName{Tenant: "acme", Subject: "s", Type: "t"}
 	must(t, c.put(0, storedStatus(t, name, 1, time.Now(), stream.Mark{Sequence: 1}, 100)))
 	c.complete = true
-	must(t, c.note(1, time.Now(), true))
+	must(t, c.note(checkpoint{Through: 1, Created: time.Now(), Durable: true}))
 	c.leaveBehind()
 	must(t, os.WriteFile(filepath.Join(dir, keptNew), nil, 0o600))
 	f := tapped(t)

@@ -73,11 +73,15 @@ func (x *indexer) takeCopyUp(ctx context.Context) bool {
 	case x.copying.through > 0:
 		x.Log.Info().Int("subjects", x.copied.says().subjects).Dur("took", time.Since(began)).Msg("the copy of the statuses is taken up")
 	}
-	return true
+	if _, _, err := x.backlog.takeUp(ctx); err != nil && ctx.Err() == nil {
+		x.Log.Warn().Err(err).Msg("statuses that waited are read again")
+	}
+	return ctx.Err() == nil
 }
 
 // leaveCopy leaves it to the next process, if all of it is there.
 func (x *indexer) leaveCopy() {
+	x.leaveBacklog()
 	if err := x.noteCopy(x.settled.Load()); err != nil {
 		x.Log.Warn().Err(err).Msg("the next process copies the statuses anew")
 		x.copied.drop()
@@ -92,12 +96,13 @@ func (x *indexer) leaveCopy() {
 
 // noteCopy writes down how far the copy is, for the next process; durable says that the broker has all of it for good.
 func (x *indexer) noteCopy(durable bool) error {
-	x.storing.Lock()
-	defer x.storing.Unlock()
-	if !x.copied.kept || x.copying.through == 0 {
+	if !x.copied.kept {
 		return nil
 	}
-	if err := x.copied.note(x.copying.through, x.copying.created, durable); err != nil {
+	x.storing.Lock()
+	p := checkpoint{Through: x.copying.through, Created: x.copying.created, Durable: durable}
+	x.storing.Unlock()
+	if err := x.copied.note(p); err != nil {
 		return fmt.Errorf("%w: %w", errCopy, err)
 	}
 	return nil

@@ -27,6 +27,8 @@ const (
 	keptFile       = "segment-" // + name of the copy, dash, number
 	keptFormat     = 2          // 1 was in a file "index"
 	keptBefore     = "index"
+	// keptBacklog begins the names of files of statuses that wait to be stored.
+	keptBacklog = "waiting-"
 )
 
 // checkpoint is what is written down of a copy.
@@ -37,6 +39,7 @@ type checkpoint struct {
 	Durable  bool        `json:"durable"` // the stream keeps it, also when the machine loses its power
 	Created  time.Time   `json:"created"` // when the stream was
 	Through  uint64      `json:"through"` // everything in the stream up to here is in the files, as far as it is not replaced
+	Saved    uint64      `json:"saved,omitempty"`
 	Subjects int         `json:"subjects"`
 	Segments []keptBytes `json:"segments"`
 }
@@ -56,69 +59,113 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// note writes down that everything in the stream that was made at a time is in it, up to a sequence; durable says that the
-// stream has that for good. Of a copy that lacks something nothing is written: the checkpoint before is as true as it was.
-func (c *statusCopy) note(through uint64, created time.Time, durable bool) error {
+// note writes down how far it is. Of a copy that lacks something nothing is written: the checkpoint before is as true as it was. It is
+// called by one goroutine at a time, as giveUp is.
+func (c *statusCopy) note(p checkpoint) error {
 	c.changing.Lock()
-	defer c.changing.Unlock()
-	c.noted = checkpoint{Format: keptFormat, Copy: c.name, Boot: c.boot, Durable: durable, Created: created, Through: through}
-	if c.lacks() {
+	p.Format, p.Copy, p.Boot = keptFormat, c.name, c.boot
+	c.noted = p
+	text, generation := c.checkpoint(nil), c.generation
+	c.changing.Unlock()
+	if text == nil {
 		return nil
 	}
-	return c.check(nil)
+	return c.check(text, generation)
 }
 
-// lacks reports whether nobody can be told that all of the stream is in it.
-func (c *statusCopy) lacks() bool {
-	return !c.kept || !c.complete || c.partial || c.damaged || c.noted.Through == 0 || c.boot == "" && !c.noted.Durable
-}
-
-// check writes the checkpoint, without a segment that is to go.
-func (c *statusCopy) check(without *segment) error {
+// checkpoint is the text of one without a segment that is to go; nil = nobody can be told that all of the stream is in the copy.
+// c.changing is held.
+func (c *statusCopy) checkpoint(without *segment) []byte {
 	p := c.noted
+	if !c.kept || !c.complete || c.partial || c.damaged || p.Through == 0 || c.boot == "" && !p.Durable {
+		return nil
+	}
 	p.Subjects = len(c.first)
 	for _, s := range c.segments {
 		if s != nil && s != without {
 			p.Segments = append(p.Segments, keptBytes{s.number, s.size})
 		}
 	}
-	b, err := json.Marshal(p)
+	text, err := json.Marshal(p)
 	if err != nil {
-		return fmt.Errorf("write down what is copied of the statuses: %w", err)
+		return nil // which cannot be, of numbers and texts
 	}
-	if bytes.Equal(b, c.checked) {
+	return text
+}
+
+// check writes a checkpoint in place of the one before. No lock is held: the file system may keep one waiting whenever the broker
+// syncs. Should the copy have been dropped meanwhile, nobody will find what this one speaks of.
+func (c *statusCopy) check(text []byte, generation uint64) error {
+	c.changing.Lock()
+	same := bytes.Equal(text, c.checked)
+	c.changing.Unlock()
+	if same {
 		return nil
 	}
-	name := filepath.Join(c.dir, keptNew)
-	if err := os.WriteFile(name, b, 0o600); err != nil {
+	name := c.path(keptNew)
+	if err := os.WriteFile(name, text, 0o600); err != nil {
 		return fmt.Errorf("write down what is copied of the statuses: %w", err)
 	}
-	if err := os.Rename(name, filepath.Join(c.dir, keptCheckpoint)); err != nil {
+	if err := os.Rename(name, c.path(keptCheckpoint)); err != nil {
 		return fmt.Errorf("write down what is copied of the statuses: %w", err)
 	}
-	c.checked = b
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if c.generation == generation {
+		c.checked = text
+	}
 	return nil
 }
 
-// checkWithout sees to it that no checkpoint speaks of a segment, which is to go.
-func (c *statusCopy) checkWithout(s *segment) error {
-	switch {
-	case !c.kept:
-		return nil
-	case c.lacks():
-		return c.uncheck()
-	default:
-		return c.check(s)
-	}
-}
+// path is where a file of it is.
+func (c *statusCopy) path(name string) string { return filepath.Join(c.dir, c.prefix+name) }
 
 // uncheck removes the checkpoint.
 func (c *statusCopy) uncheck() error {
-	c.checked = nil
-	if err := os.Remove(filepath.Join(c.dir, keptCheckpoint)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(c.path(keptCheckpoint)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the checkpoint of the statuses' copy: %w", err)
 	}
 	return nil
+}
+
+// giveUp closes a segment that has nothing any more, once no checkpoint speaks of it.
+func (c *statusCopy) giveUp(s *segment) error {
+	c.changing.Lock()
+	has, count, text, generation := c.has(s), s.count, c.checkpoint(s), c.generation
+	if text == nil {
+		c.checked = nil
+	}
+	c.changing.Unlock()
+	if !has {
+		return nil
+	}
+	if count > 0 {
+		return errRecord
+	}
+	if err := c.recheck(text, generation); err != nil {
+		return err
+	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.has(s) {
+		c.segments[s.number] = nil
+		s.close()
+	}
+	return nil
+}
+
+// recheck writes a checkpoint, or removes the one before.
+func (c *statusCopy) recheck(text []byte, generation uint64) error {
+	switch {
+	case !c.kept:
+		return nil
+	case text == nil:
+		return c.uncheck()
+	default:
+		return c.check(text, generation)
+	}
 }
 
 // leaveBehind closes the files, and leaves them to the next process.
@@ -148,7 +195,7 @@ func (c *statusCopy) takeUp(ctx context.Context) (through uint64, created time.T
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return 0, created, fmt.Errorf("take up the copy of statuses: %w", err)
 	}
-	b, err := os.ReadFile(filepath.Join(c.dir, keptCheckpoint))
+	b, err := os.ReadFile(c.path(keptCheckpoint))
 	if err == nil {
 		err = c.recover(ctx, b)
 	}
@@ -217,7 +264,7 @@ func (c *statusCopy) sweep() (err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	used := map[string]bool{keptCheckpoint: c.checked != nil}
+	used := map[string]bool{c.prefix + keptCheckpoint: c.checked != nil}
 	for _, s := range c.segments {
 		if s != nil {
 			used[filepath.Base(s.name)] = true
@@ -225,7 +272,8 @@ func (c *statusCopy) sweep() (err error) {
 	}
 	for _, file := range left {
 		name := file.Name()
-		ours := strings.HasPrefix(name, keptFile) || name == keptCheckpoint || name == keptNew || name == keptBefore || name == keptBefore+".new"
+		plain, ours := strings.CutPrefix(name, c.prefix)
+		ours = ours && (strings.HasPrefix(plain, keptFile) || plain == keptCheckpoint || plain == keptNew || plain == keptBefore || plain == keptBefore+".new")
 		if ours && !used[name] {
 			err = errors.Join(err, os.Remove(filepath.Join(c.dir, name)))
 		}
@@ -235,5 +283,5 @@ func (c *statusCopy) sweep() (err error) {
 
 // nameOf is the name of a segment's file. Each copy has its own, so that no checkpoint is taken for another's.
 func (c *statusCopy) nameOf(number int) string {
-	return filepath.Join(c.dir, keptFile+c.name+"-"+strconv.Itoa(number))
+	return c.path(keptFile + c.name + "-" + strconv.Itoa(number))
 }

@@ -22,7 +22,7 @@ func TestHalfACopyIsNotTakenUp(t *testing.T) {
 	c := newStatusCopy(dir, true)
 	must(t, c.put(0, storedStatus(t, name, 1, time.Now(), stream.Mark{Sequence: 1}, 1)))
 	c.complete = true
-	must(t, c.note(1, time.Now(), false))
+	must(t, c.note(checkpoint{Through: 1, Created: time.Now(), Durable: false}))
 	segment, check := c.last.name, filepath.Join(dir, keptCheckpoint)
 	records, err := os.ReadFile(segment)
 	must(t, err)
@@ -78,7 +78,7 @@ func TestCopyAfterAPowerCut(t *testing.T) {
 		c.boot = "before"
 		must(t, c.put(0, storedStatus(t, stream.StatusName{Tenant: "acme", Subject: "s", Type: "t"}, 1, time.Now(), stream.Mark{Sequence: 1}, 1)))
 		c.complete = true
-		must(t, c.note(1, time.Now(), durable))
+		must(t, c.note(checkpoint{Through: 1, Created: time.Now(), Durable: durable}))
 		for _, boot := range []string{"after", ""} {
 			next := newStatusCopy(c.dir, true)
 			next.boot = boot
@@ -188,7 +188,7 @@ func TestSegmentGoesAfterItsCheckpoint(t *testing.T) {
 		put(i)
 	}
 	c.complete = true
-	must(t, c.note(sequence, time.Now(), false))
+	must(t, c.note(checkpoint{Through: sequence, Created: time.Now(), Durable: false}))
 	for range 20 {
 		for i := range 29 {
 			put(i)

@@ -126,23 +126,3 @@ func (c *statusCopy) forget(records []newRecord) {
 func (c *statusCopy) has(s *segment) bool {
 	return s.number < len(c.segments) && c.segments[s.number] == s
 }
-
-// giveUp closes a segment that has nothing any more.
-func (c *statusCopy) giveUp(s *segment) error {
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	if !c.has(s) {
-		return nil
-	}
-	if s.count > 0 {
-		return errRecord
-	}
-	if err := c.checkWithout(s); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.segments[s.number] = nil
-	s.close()
-	return nil
-}

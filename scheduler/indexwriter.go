@@ -30,6 +30,9 @@ func (x *indexer) write(ctx context.Context) error {
 	defer tick.Stop()
 	settled := time.Now()
 	var drain <-chan time.Time // nil = nothing waits on the disk
+	if len(x.backlog.order) > 0 {
+		drain = time.After(0)
+	}
 	for {
 		select {
 		case <-drain:
@@ -65,10 +68,16 @@ func (x *indexer) write(ctx context.Context) error {
 		} else if time.Since(settled) < x.cfg.SaveIndex {
 			continue
 		}
+		settled = time.Now()
 		if drain != nil { // which says how far it is
+			if !x.parks() {
+				continue
+			}
+			if err := x.parkAll(ctx); err != nil {
+				return err
+			}
 			continue
 		}
-		settled = time.Now()
 		if err := x.settle(ctx, lasting); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -82,6 +91,9 @@ func (x *indexer) end(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 	defer cancel()
+	if len(x.backlog.order) > 0 && x.backlog.kept { // it waits for the next process
+		return x.park(ctx)
+	}
 	for len(x.backlog.order) > 0 && ctx.Err() == nil {
 		if _, err := x.drain(ctx); err != nil {
 			return err

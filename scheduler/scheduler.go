@@ -101,7 +101,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		defer s.index.leaveCopy()
 	} else if s.cfg.CopyKept {
-		if err := s.index.copied.sweep(); err != nil {
+		if err := errors.Join(s.index.copied.sweep(), s.index.backlog.sweep()); err != nil {
 			s.Log.Warn().Err(err).Msg("files of a copy of statuses are left, which nobody needs any more")
 		}
 	}

@@ -38,6 +38,7 @@ type statusCopy struct {
 	dir          string
 	hash         func(string) uint64 // of tenant and subject
 	kept         bool                // its files have names, so that the next process finds them
+	prefix       string              // of these names
 	boot         string              // when the machine was started
 	perSegment   int64
 	segmentsMost int

@@ -117,15 +117,15 @@ func TestCopyIsTheStream(t *testing.T) {
 					}
 					return
 				}
-				if rapid.Bool().Draw(rt, "check") && c.checkWithout(g) != nil {
-					rt.Fatal("no checkpoint")
+				if rapid.Bool().Draw(rt, "check") {
+					must(t, c.recheck(c.checkpoint(g), c.generation))
 				}
 			},
 			"note": func(rt *rapid.T) {
 				if !told {
 					return
 				}
-				if err := c.note(sequence, now, rapid.Bool().Draw(rt, "durable")); err != nil {
+				if err := c.note(checkpoint{Through: sequence, Created: now, Durable: rapid.Bool().Draw(rt, "durable")}); err != nil {
 					rt.Fatal(err)
 				}
 			},
@@ -164,7 +164,7 @@ func TestCopyIsTheStream(t *testing.T) {
 				if !told || !c.complete || c.partial || sequence == 0 {
 					return
 				}
-				if err := c.note(sequence, now, false); err != nil {
+				if err := c.note(checkpoint{Through: sequence, Created: now, Durable: false}); err != nil {
 					rt.Fatal(err)
 				}
 				before, former := c.says(), c

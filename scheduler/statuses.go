@@ -44,7 +44,9 @@ type indexer struct {
 }
 
 func newIndexer(s *Scheduler) *indexer {
-	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept), backlog: newBacklog(s.cfg.CopyDir)}
+	return &indexer{
+		Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept), backlog: newBacklog(s.cfg.CopyDir, s.cfg.CopyKept),
+	}
 }
 
 // progress is what is stored of the index.
@@ -77,8 +79,6 @@ func (x *indexer) run(ctx context.Context) error {
 		return err
 	}
 	x.doubtCopy()
-	defer x.backlog.drop()
-	x.backlog, x.reached = newBacklog(x.cfg.CopyDir), 0
 	askers := make(chan *nats.Msg, maxAskers)
 	sub, err := x.Index.Conn().ChanSubscribe(stream.SubjectIndexed, askers)
 	if err != nil {
@@ -111,6 +111,7 @@ func (x *indexer) run(ctx context.Context) error {
 	})
 	parts.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		x.backlog.forget() // it is read again
 		return err
 	}
 	return nil
@@ -135,11 +136,16 @@ func (x *indexer) load(ctx context.Context) error {
 		}
 		x.revision = entry.Revision()
 	}
-	first, _, err := x.events.Bounds(ctx)
+	first, end, err := x.events.Bounds(ctx)
 	if err != nil {
 		return err
 	}
-	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
+	waiting, err := x.resume(ctx, p.Sequence, end)
+	if err != nil {
+		return err
+	}
+	x.reached = 0
+	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1, waiting)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
 	// What was stored after that was saved may be newer than what is read again now, and must not be written over by it.
 	if err := x.statuses.Marks(ctx, p.Written, x.recent.note); err != nil {
 		return fmt.Errorf("load the newest statuses: %w", err)
