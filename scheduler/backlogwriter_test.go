@@ -125,7 +125,7 @@ func TestBacklogWithoutADirectory(t *testing.T) {
 func TestBacklogAfterAKill(t *testing.T) {
 	t.Parallel()
 	f := keptFixture(t)
-	f.index = newIndexer(f.Scheduler)
+	f.begin()
 	must(t, f.index.load(t.Context()))
 	offer := func(subject string, second int) uint64 {
 		e := event(t, subject, "t", fmt.Sprintf(status, second, fmt.Sprint(second)))
@@ -144,10 +144,7 @@ func TestBacklogAfterAKill(t *testing.T) {
 	offer("s3", 3)
 	must(t, f.index.storeOf(t.Context(), []stream.StatusName{{Tenant: "acme", Subject: "s2"}})) // which somebody was told
 	next := func() {
-		f.index = newIndexer(f.Scheduler)
-		if !f.index.takeCopyUp(t.Context()) {
-			t.Fatal("it has ended")
-		}
+		f.begin()
 		must(t, f.index.load(t.Context()))
 	}
 	next()

@@ -115,7 +115,7 @@ func TestCopyIsNotKeptWithoutStatuses(t *testing.T) {
 	c.leaveBehind()
 	must(t, os.WriteFile(filepath.Join(dir, keptNew), nil, 0o600))
 	f := tapped(t)
-	f.cfg.Index, f.cfg.CopyDir, f.cfg.CopyKept = false, dir, true
+	f.cfg.Index, f.Left = false, NewLeft(dir, f.Scheduler.Log)
 	f.index = newIndexer(f.Scheduler)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -57,28 +57,6 @@ func (x *indexer) keepCopy(ctx context.Context) {
 	}
 }
 
-// takeCopyUp takes what the process before has left. It returns false when ctx ended before.
-func (x *indexer) takeCopyUp(ctx context.Context) bool {
-	if !x.copied.kept {
-		return true
-	}
-	began := time.Now()
-	var err error
-	x.copying.through, x.copying.created, err = x.copied.takeUp(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return false
-	case err != nil:
-		x.Log.Warn().Err(err).Msg("statuses are copied anew")
-	case x.copying.through > 0:
-		x.Log.Info().Int("subjects", x.copied.says().subjects).Dur("took", time.Since(began)).Msg("the copy of the statuses is taken up")
-	}
-	if _, _, err := x.backlog.takeUp(ctx); err != nil && ctx.Err() == nil {
-		x.Log.Warn().Err(err).Msg("statuses that waited are read again")
-	}
-	return ctx.Err() == nil
-}
-
 // leaveCopy leaves it to the next process, if all of it is there.
 func (x *indexer) leaveCopy() {
 	x.leaveBacklog()

@@ -98,15 +98,25 @@ func TestCopyAfterAPowerCut(t *testing.T) {
 // keptFixture is a process that leaves its copy.
 func keptFixture(t *testing.T) *fixture {
 	f := tapped(t)
-	f.cfg.CopyLook, f.cfg.CopyDir, f.cfg.CopyKept = 10*time.Millisecond, t.TempDir(), true
+	f.cfg.CopyLook, f.cfg.CopyDir = 10*time.Millisecond, t.TempDir()
 	return f
+}
+
+// begin begins as another process does.
+func (f *fixture) begin() {
+	f.Helper()
+	f.index = newIndexer(f.Scheduler)
+	f.Left = NewLeft(f.cfg.CopyDir, f.Scheduler.Log)
+	f.Left.Read(f.Context())
+	if !f.index.takeUp(f.Context()) {
+		f.Fatal("it has ended")
+	}
 }
 
 // process begins as another one does, and returns how to kill it: what it has not written down is lost.
 func (f *fixture) process() (kill func()) {
 	f.Helper()
-	f.index = newIndexer(f.Scheduler)
-	f.index.takeCopyUp(f.Context())
+	f.begin()
 	ctx, cancel := context.WithCancelCause(f.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); f.runIndex(ctx) }()

@@ -318,10 +318,9 @@ func TestDamagedCopyIsNotAnswered(t *testing.T) {
 func TestCopyOverARestart(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
-	f.cfg.CopyLook, f.cfg.CopyDir, f.cfg.CopyKept = 10*time.Millisecond, t.TempDir(), true
+	f.cfg.CopyLook, f.cfg.CopyDir = 10*time.Millisecond, t.TempDir()
 	process := func() (stop func()) {
-		f.index = newIndexer(f.Scheduler)
-		f.index.takeCopyUp(t.Context())
+		f.begin()
 		end := f.indexing()
 		return func() { end(); f.index.leaveCopy() }
 	}

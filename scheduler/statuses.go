@@ -44,9 +44,7 @@ type indexer struct {
 }
 
 func newIndexer(s *Scheduler) *indexer {
-	return &indexer{
-		Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept), backlog: newBacklog(s.cfg.CopyDir, s.cfg.CopyKept),
-	}
+	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, false), backlog: newBacklog(s.cfg.CopyDir, false)}
 }
 
 // progress is what is stored of the index.
