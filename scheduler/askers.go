@@ -131,6 +131,11 @@ func (x *indexer) storeAsked(ctx context.Context, waiting []*asker) error {
 }
 
 func (x *indexer) storeAll(ctx context.Context) error {
+	for x.backlog.waits() > 0 && ctx.Err() == nil {
+		if _, err := x.drainNext(ctx, storeAtOnce); err != nil {
+			return err
+		}
+	}
 	last := x.intake.last()
 	for ctx.Err() == nil {
 		if more, err := x.storeNext(ctx, last); err != nil || !more {

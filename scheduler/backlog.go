@@ -22,14 +22,14 @@ const (
 // backlog is statuses that wait to be stored on the disk, where there are more than there is room for in memory: as where a million
 // subjects come at once, which the broker takes half as fast as their events. Of each name it has the newest, and it gives them
 // in the order in which their subjects came. It is as a copy, in which an event's mark stands for the sequence. Who calls it holds
-// indexer.storing, except for has, room, and what only the goroutine that writes calls.
+// indexer.storing, except for has, room, waits and empty.
 //
 // In a directory of its own it outlives the process, as the copy does: its checkpoint says up to which event everything is in it, or
 // stored, so that the next process need not read those events again.
 type backlog struct {
 	*statusCopy
 	sequence uint64   // how many were written
-	order    []uint64 // keys, from head on; of the goroutine that writes, as the next three
+	order    []uint64 // keys, from head on; under mu, too
 	head     uint64   // how many went
 	pushed   uint64   // how many came
 	goals    []goal   // in order
@@ -47,18 +47,26 @@ func newBacklog(dir string, kept bool) *backlog {
 // forget drops it.
 func (b *backlog) forget() {
 	b.drop()
-	b.set(func(c *statusCopy) { c.complete = true })
-	b.order, b.goals = nil, nil
+	b.set(func(c *statusCopy) { c.complete, b.order, b.goals = true, nil, nil })
 }
 
 // resume begins with what was taken up.
 func (b *backlog) resume() {
-	b.order = make([]uint64, 0, len(b.statusCopy.first))
-	for key := range b.statusCopy.first {
-		b.order = append(b.order, key)
+	type waiting struct {
+		place place
+		key   uint64
 	}
-	slices.SortFunc(b.order, func(x, y uint64) int { return cmp.Compare(b.statusCopy.first[x], b.statusCopy.first[y]) }) // about as it came
-	b.sequence, b.pushed, b.trusted = b.highest, b.head+uint64(len(b.order)), true
+	all := make([]waiting, 0, len(b.statusCopy.first))
+	for key, p := range b.statusCopy.first {
+		all = append(all, waiting{p, key})
+	}
+	slices.SortFunc(all, func(x, y waiting) int { return cmp.Compare(x.place.order(), y.place.order()) }) // about as it came
+	order := make([]uint64, len(all))
+	for i, w := range all {
+		order[i] = w.key
+	}
+	b.set(func(*statusCopy) { b.order, b.pushed = order, b.head+uint64(len(order)) })
+	b.sequence = b.highest
 	b.goals = []goal{{b.noted.Through, b.pushed}}
 }
 
@@ -76,6 +84,7 @@ var errParkRoom = errors.New("there is no room for more statuses that wait")
 // park puts statuses at the end, unless a newer one is there. After an error some may be there, and some not.
 func (b *backlog) park(statuses []*unsaved) error {
 	var newer []*stream.StoredStatus
+	var keys []uint64
 	now := time.Now()
 	for _, s := range statuses {
 		key := b.key(s.subject)
@@ -87,12 +96,12 @@ func (b *backlog) park(statuses []*unsaved) error {
 			continue
 		}
 		if len(have) == 0 { // else its turn comes sooner
-			b.pushed++
-			b.order = append(b.order, key)
+			keys = append(keys, key)
 		}
 		b.sequence++
 		newer = append(newer, &stream.StoredStatus{Subject: s.subject, Sequence: b.sequence, At: now, Header: s.header, Data: s.data})
 	}
+	b.set(func(*statusCopy) { b.order, b.pushed = append(b.order, keys...), b.pushed+uint64(len(keys)) })
 	if err := b.put(b.generation, newer...); err != nil {
 		return err
 	}
@@ -101,6 +110,13 @@ func (b *backlog) park(statuses []*unsaved) error {
 		return errParkRoom
 	}
 	return nil
+}
+
+// waits is how many subjects wait, about.
+func (b *backlog) waits() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.order)
 }
 
 // parked is a status that waits, and where it lies.
@@ -183,7 +199,7 @@ func (b *backlog) take(stored []parked) {
 // pop takes as many keys, of which all was taken. It returns up to which event everything is stored by that; 0 = no farther than
 // before.
 func (b *backlog) pop(keys int) (through uint64) {
-	b.order, b.head = b.order[keys:], b.head+uint64(keys)
+	b.set(func(*statusCopy) { b.order, b.head = b.order[keys:], b.head+uint64(keys) })
 	for len(b.goals) > 0 && b.goals[0].end <= b.head {
 		through, b.goals = b.goals[0].through, b.goals[1:]
 	}

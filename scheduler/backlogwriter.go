@@ -37,7 +37,7 @@ func (x *indexer) parkAll(ctx context.Context) error {
 		x.Log.Warn().Err(err).Msg("statuses wait in memory for now, so that the index may fall behind")
 		x.parkAgain = time.Now().Add(x.cfg.CopyRest)
 	}
-	for enough := time.Now().Add(time.Since(began)); len(x.backlog.order) > 0 && time.Now().Before(enough) && ctx.Err() == nil; {
+	for enough := time.Now().Add(time.Since(began)); x.backlog.waits() > 0 && time.Now().Before(enough) && ctx.Err() == nil; {
 		if _, err := x.drain(ctx); err != nil {
 			return err
 		}
@@ -58,7 +58,9 @@ func (x *indexer) park(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	x.storing.Lock()
 	x.backlog.goals = append(x.backlog.goals, goal{through, x.backlog.pushed})
+	x.storing.Unlock()
 	return x.noteBacklog(through)
 }
 
@@ -119,29 +121,33 @@ func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
 	if began.Sub(time.Unix(0, x.asked.Load())) < drainCalm {
 		most, factor = drainAsked, drainRestAsked
 	}
-	through, err := x.drainNext(ctx, most)
-	if err != nil {
+	reached, err := x.drainNext(ctx, most)
+	switch {
+	case errors.Is(err, errBacklog):
 		return 0, err
+	case err != nil:
+		if ctx.Err() == nil {
+			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
+		}
+		return indexAgain, nil
 	}
-	if through > 0 {
-		x.reached = through
-	}
-	if x.reached > x.saved.Load() && (len(x.backlog.order) == 0 || time.Since(x.savedAt) > x.cfg.SaveIndex/2) {
+	if reached > x.saved.Load() && (x.tight() || x.backlog.waits() == 0 || time.Since(x.savedAt) > x.cfg.SaveIndex/2) {
 		x.savedAt = time.Now()
-		if err := x.save(ctx, x.reached); err != nil {
+		if err := x.save(ctx, reached); err != nil {
 			return 0, err
 		}
 	}
 	if err := x.giveBack(); err != nil {
 		return 0, err
 	}
-	if x.tight() || len(x.backlog.order) > drainMany {
+	if x.tight() || x.backlog.waits() > drainMany {
 		return 0, nil
 	}
 	return min(time.Since(began)*factor, maxDrainRest), nil
 }
 
-func (x *indexer) drainNext(ctx context.Context, most int) (through uint64, err error) {
+// drainNext stores some of what waits on the disk. It returns up to which event everything is stored.
+func (x *indexer) drainNext(ctx context.Context, most int) (reached uint64, err error) {
 	x.storing.Lock()
 	defer x.storing.Unlock()
 	found, keys, err := x.backlog.first(most)
@@ -153,19 +159,16 @@ func (x *indexer) drainNext(ctx context.Context, most int) (through uint64, err 
 		statuses[i] = p.unsaved
 	}
 	if err := x.tryStore(ctx, statuses); err != nil {
-		if ctx.Err() == nil {
-			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
-			pause(ctx)
-		}
-		return 0, nil
+		return 0, err
 	}
 	x.backlog.take(found)
-	return x.backlog.pop(keys), nil
+	x.reached = max(x.reached, x.backlog.pop(keys))
+	return x.reached, nil
 }
 
 // giveBack gives back the room of what was stored.
 func (x *indexer) giveBack() error {
-	if len(x.backlog.order) == 0 {
+	if x.backlog.waits() == 0 {
 		x.storing.Lock()
 		defer x.storing.Unlock()
 		x.backlog.forget()
@@ -181,7 +184,7 @@ func (x *indexer) giveBack() error {
 
 // leaveBacklog leaves what waits to the next process, if it waits there.
 func (x *indexer) leaveBacklog() {
-	if len(x.backlog.order) == 0 || x.backlog.checked == nil {
+	if x.backlog.waits() == 0 || x.backlog.checked == nil {
 		x.backlog.forget()
 		return
 	}

@@ -32,6 +32,9 @@ func newPlace(segment int, offset int64, size int) place {
 func (p place) segment() int  { return int(p >> 48) }
 func (p place) offset() int64 { return int64(p & 0xffff_ffff) }
 
+// order is higher for what lies behind.
+func (p place) order() uint64 { return uint64(p)>>48<<32 | uint64(p)&0xffff_ffff }
+
 // most is at least the length of the record.
 func (p place) most() int { return int(p>>32&0xffff) * lengthStep }
 

@@ -30,7 +30,7 @@ func (x *indexer) write(ctx context.Context) error {
 	defer tick.Stop()
 	settled := time.Now()
 	var drain <-chan time.Time // nil = nothing waits on the disk
-	if len(x.backlog.order) > 0 {
+	if x.backlog.waits() > 0 {
 		drain = time.After(0)
 	}
 	for {
@@ -40,12 +40,12 @@ func (x *indexer) write(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
-			if drain = nil; len(x.backlog.order) > 0 {
+			if drain = nil; x.backlog.waits() > 0 {
 				drain = time.After(rest)
 			}
 			continue
 		case <-x.intake.much:
-			if x.parks() {
+			if (drain != nil || x.intake.crowded()) && x.parks() {
 				if err := x.parkAll(ctx); err != nil {
 					return err
 				}
@@ -91,10 +91,10 @@ func (x *indexer) end(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 	defer cancel()
-	if len(x.backlog.order) > 0 && x.backlog.kept { // it waits for the next process
+	if x.backlog.waits() > 0 && x.backlog.kept { // it waits for the next process
 		return x.park(ctx)
 	}
-	for len(x.backlog.order) > 0 && ctx.Err() == nil {
+	for x.backlog.waits() > 0 && ctx.Err() == nil {
 		if _, err := x.drain(ctx); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 		select {
 		case <-time.After(rest):
 		case <-x.intake.much:
-			if x.parks() {
+			if x.intake.crowded() && x.parks() {
 				signal(x.intake.much)
 				return nil
 			}
@@ -147,6 +147,10 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 // relieve makes room until it is to be saved how far the index is, which else would not happen for as long as much comes in.
 func (x *indexer) relieve(ctx context.Context, due time.Time) {
 	for ctx.Err() == nil && x.intake.over() && time.Now().Before(due) {
+		if x.intake.crowded() && x.parks() { // more comes than can be stored
+			signal(x.intake.much)
+			return
+		}
 		if _, err := x.storeNext(ctx, math.MaxUint64); err != nil && ctx.Err() == nil {
 			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
 			pause(ctx)

@@ -62,6 +62,21 @@ func (f *fixture) roomFor(bytes int) {
 	u.most = bytes
 }
 
+// TestAskerOfAnEarlierReleaseWaitsForAll: who does not say what it asks for is answered when everything is stored, also what waits on the disk.
+func TestAskerOfAnEarlierReleaseWaitsForAll(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	f.indexing()
+	f.roomFor(20 << 10)
+	for i := range 300 {
+		f.ingest(event(t, fmt.Sprint("s", i), "t", fmt.Sprintf(status, 1, "x")))
+	}
+	must(t, f.statuses.Caught(t.Context()))
+	if n := f.written(); n != 300 {
+		t.Errorf("%d statuses were stored for all", n)
+	}
+}
+
 // TestTapAgainstPlainIndex: of whatever the tap brings in whatever order, late, twice or never, a look-up knows every event
 // that was stored before it.
 func TestTapAgainstPlainIndex(t *testing.T) {
