@@ -131,9 +131,9 @@ func (x *indexer) drain(ctx context.Context) (rest time.Duration, err error) {
 		}
 		return indexAgain, nil
 	}
-	if reached > x.saved.Load() && (x.tight() || x.backlog.waits() == 0 || time.Since(x.savedAt) > x.cfg.SaveIndex/2) {
+	if saved := x.saved.Load(); reached > saved && (x.tight() || x.backlog.waits() == 0) || time.Since(x.savedAt) > x.cfg.SaveIndex/10 {
 		x.savedAt = time.Now()
-		if err := x.save(ctx, reached); err != nil {
+		if err := x.save(ctx, max(reached, saved)); err != nil { // also of what was stored, which the next process reads else
 			return 0, err
 		}
 	}
