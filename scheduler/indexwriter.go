@@ -95,8 +95,10 @@ func (x *indexer) end(ctx context.Context) error {
 		return x.park(ctx)
 	}
 	for x.backlog.waits() > 0 && ctx.Err() == nil {
-		if _, err := x.drain(ctx); err != nil {
+		if rest, err := x.drain(ctx); err != nil {
 			return err
+		} else if rest == indexAgain {
+			pause(ctx)
 		}
 	}
 	if ctx.Err() != nil {

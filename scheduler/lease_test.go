@@ -134,8 +134,10 @@ func TestLeaseOfAKilledBroker(t *testing.T) {
 		_, _, ok := newLease(js, cfg, zerolog.Nop()).acquire(ctx)
 		return ok
 	}
-	if !takes(true) || !takes(true) {
-		t.Error("the lease of the one before is waited for")
+	for range 2 {
+		if !takes(true) {
+			t.Error("the lease of the one before is waited for")
+		}
 	}
 	if takes(false) {
 		t.Error("the lease of the process with the broker was taken")
