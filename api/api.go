@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender and SourceTerminal are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender, AskStatus and SourceTerminal are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -64,6 +64,8 @@ type Deps struct {
 	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
 
+	// AskStatus asks for a status where the index of them is in this process, as stream.Statuses.Ask does; ok is false when it is not.
+	AskStatus func(context.Context, stream.StatusName) (s *stream.Status, ok bool)
 	// SourceTerminal returns the statuses that complete an item of a status source of a tenant; none = there is no such
 	// source, or nothing completes its items. nil = there are no sources.
 	SourceTerminal func(tenant, id string) []string

@@ -67,6 +67,8 @@ type fleet struct {
 	ingest   *producer.Ingest // of the roles that take events
 	turns    *stream.Turns    // of who stores events in the embedded broker
 	tap      scheduler.Tap    // from there to the index of statuses
+	desk     scheduler.Desk   // and from that to the API
+	left     *scheduler.Left  // of statuses by the process before; nil on an external cluster
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -112,12 +114,33 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 		return err
 	}
 	f.base.run("broker", f.broker.Run)
+	f.readLeft()
 	select {
 	case <-f.broker.Ready():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// readLeft reads what the process before has left of statuses while the broker starts, once that has the store for itself.
+func (f *fleet) readLeft() {
+	if !f.cfg.Has(config.RoleScheduler) {
+		return
+	}
+	f.left = scheduler.NewLeft(filepath.Join(f.cfg.Data, "statuses"), f.log)
+	if f.cfg.Statuses.Retention == 0 {
+		return
+	}
+	f.base.run("left statuses", func(ctx context.Context) error {
+		select {
+		case <-f.broker.Locked():
+			f.left.Read(ctx)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // roomRatio is below which use of the store a broker that ran out of room is started again: as much as ingest is refused
@@ -380,7 +403,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.cfg.Embedded() {
-		cfg.CopyDir, cfg.CopyKept = filepath.Join(f.cfg.Data, "statuses"), true
+		cfg.Broker = true
 	} else if _, err := os.Stat(f.cfg.Data); err == nil { // as in a container, where nothing else may be written to
 		cfg.CopyDir = f.cfg.Data
 	}
@@ -394,7 +417,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Replays: replays, ReplayWriter: replayWriter,
+		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Left: f.left, Desk: &f.desk, Replays: replays, ReplayWriter: replayWriter,
 	}, cfg)
 	if err != nil {
 		return err
@@ -504,7 +527,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
-		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) }, AskStatus: f.desk.Ask,
 	}, cfg)
 	if err != nil {
 		return err
