@@ -235,7 +235,7 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 		case err == nil:
 			for n, at := range fresh {
 				receipts[at] = receiptOf(evts[at], first+uint64(n))
-				i.stored(first+uint64(n), evts[at:at+1], came)
+				i.stored(first+uint64(n), []*events.Event{evts[at].Detached()}, came) // of a batch of which little may be new
 			}
 			i.accepted.Add(float64(len(fresh)))
 			for at, twin := range twins {

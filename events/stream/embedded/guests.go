@@ -16,6 +16,9 @@ const guestGrace = 5 * time.Second
 // maxConnections is how many connections are looked at for guests. Where there are more, guests are taken to be among them.
 const maxConnections = 4096
 
+// manyGuests is how many addresses are kept before it is looked which of them are gone, if nobody asks.
+const manyGuests = 2 * maxConnections
+
 // guests are the clients from outside that may do everything: such a one may take what others wait for, or store what others know
 // nothing of.
 type guests struct {
@@ -27,23 +30,25 @@ type guests struct {
 	leave func()               // to be called before the first one gets in; nil = nobody is to be told
 }
 
-// enter lets a guest in, once who was alone has left.
-func (g *guests) enter(addr net.Addr) {
+// enter lets a guest in, once who was alone has left. many says that it is to be looked who is gone.
+func (g *guests) enter(addr net.Addr) (many bool) {
 	g.mu.Lock()
 	if g.here == nil {
 		g.here = map[string]time.Time{}
 	}
-	if addr != nil {
+	if addr != nil { // else it is gone already
 		g.here[addr.String()] = time.Now()
 	}
 	g.some.Store(true)
 	leave := g.leave
+	many = len(g.here) > manyGuests
 	g.mu.Unlock()
 	g.inside.Lock()   // what began before has ended
 	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
 	if leave != nil {
 		leave()
 	}
+	return many
 }
 
 // none reports whether no guest is here, of the addresses that are connected, and has leave called before that changes; nil changes
