@@ -37,7 +37,11 @@ type IngestDeps struct {
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
 	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
-	Stored  func(first uint64, evts []*events.Event, came time.Time)
+	Stored func(first uint64, evts []*events.Event, came time.Time)
+	// Dedupe is the window in which an id that comes again is a duplicate; 0 = it has no end. Recent are the message ids that came
+	// within it before the start.
+	Dedupe  time.Duration
+	Recent  []string
 	Metrics prometheus.Registerer
 }
 
@@ -49,7 +53,7 @@ type Ingest struct {
 	admit    func(bytes int) error
 	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
-	known    known
+	known    *known
 }
 
 // NewIngest makes an ingest. It starts nothing.
@@ -65,6 +69,10 @@ func NewIngest(deps IngestDeps) *Ingest {
 	}
 	if i.stored == nil {
 		i.stored = func(uint64, []*events.Event, time.Time) {}
+	}
+	i.known = newKnown(deps.Dedupe)
+	for _, id := range deps.Recent {
+		i.known.add(id, time.Now())
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -211,8 +219,9 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 
 // mayKnow notes the ids of entries, and reports whether one of them may have been published before.
 func (i *Ingest) mayKnow(entries []stream.Entry) (may bool) {
+	now := time.Now()
 	for n := range entries {
-		may = i.known.add(entries[n].ID) || may
+		may = i.known.add(entries[n].ID, now) || may
 	}
 	return may
 }

@@ -66,6 +66,8 @@ type fleet struct {
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	turns    *stream.Turns    // of who stores events in the embedded broker
+	recent   stream.Recent    // the last events before the start
+	sure     time.Time        // from when on all ids are known that may be duplicates
 	tap      scheduler.Tap    // from there to the index of statuses
 	desk     scheduler.Desk   // and from that to the API
 	left     *scheduler.Left  // of statuses by the process before; nil on an external cluster
@@ -268,6 +270,9 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
+	if f.broker != nil {
+		f.admin.InTurns(f.turns) // the tests of sinks are events, too
+	}
 	registryConfig := registry.DefaultConfig()
 	registryConfig.Sync, registryConfig.Secrets, registryConfig.Admit = f.syncer(), f.secrets.Vault, f.storage.Admit
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
@@ -288,8 +293,11 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 
 // mend removes what a crash has left of a batch, before anybody reads events.
 func (f *fleet) mend(ctx context.Context) error {
-	f.turns = stream.NewTurns(f.js, f.unseen)
-	removed, err := f.turns.Mend(ctx)
+	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
+	removed, recent, err := f.turns.Mend(ctx)
+	if f.recent = recent; !recent.Whole(time.Now(), f.cfg.Events.Dedupe) {
+		f.sure = time.Now().Add(f.cfg.Events.Dedupe)
+	}
 	if removed > 0 {
 		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
 	}
@@ -297,9 +305,11 @@ func (f *fleet) mend(ctx context.Context) error {
 }
 
 // unseen runs do while nobody could see a part of a batch, or store events beside it: no lane reads events as they are stored, and nobody
-// from outside does. Else it returns false.
+// from outside does, nor has lately stored any whose ids we do not know. Else it returns false.
 func (f *fleet) unseen(do func()) bool {
-	return !f.registry.HasLanes() && f.broker.Inside(do)
+	now, left := time.Now(), f.broker.Left()
+	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
+	return !strange && !now.Before(f.sure) && !f.registry.HasLanes() && f.broker.Inside(do)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -479,8 +489,9 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Dedupe: f.cfg.Events.Dedupe, Recent: f.recent.IDs, Metrics: f.metrics,
 	})
+	f.recent = stream.Recent{}
 	return nil
 }
 

@@ -242,7 +242,7 @@ func (b *Batches) publish(group []*batch, out *envelope) (Ack, error) {
 			}
 		}
 	}
-	answer, err := b.request(context.Background(), &out.msg)
+	answer, err := request(context.Background(), b.nc, &out.msg)
 	if err != nil {
 		return Ack{}, err
 	}
@@ -265,7 +265,13 @@ func (b *Batches) Sync(stream string) error {
 func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, err error) {
 	h := maps.Clone(msg.Header)
 	h[expectedLastIDHeader] = []string{impossibleLastMessage}
-	answer, err := b.request(ctx, &nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data})
+	if b.turns != nil { // a part of a batch that is being removed is not known
+		if err := b.turns.take(); err != nil {
+			return 0, err
+		}
+		defer b.turns.give()
+	}
+	answer, err := request(ctx, b.nc, &nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data})
 	if err != nil {
 		return 0, err
 	}
@@ -281,10 +287,10 @@ func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, er
 	return ack.Sequence, nil
 }
 
-func (b *Batches) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+func request(ctx context.Context, nc *nats.Conn, msg *nats.Msg) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	answer, err := nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}

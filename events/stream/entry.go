@@ -59,7 +59,7 @@ type envelope struct {
 
 	id, batch, place [1]string
 	last             int
-	plain            bool // they are messages like all others, but that the first says how many there are
+	plain            bool // they are messages like all others, but that each has the batch's mark
 }
 
 // newEnvelope makes one for the entries of a batch; last is the place of the last one, which commits it.
@@ -69,9 +69,9 @@ func newEnvelope(batch string, last int) *envelope {
 	return v
 }
 
-// newPlainEnvelope makes one for entries that are published as plain messages.
-func newPlainEnvelope(size int) *envelope {
-	v := &envelope{last: size, plain: true}
+// newPlainEnvelope makes one for entries that are published as plain messages, each with a mark.
+func newPlainEnvelope(mark string, last int) *envelope {
+	v := &envelope{last: last, batch: [1]string{mark}, plain: true}
 	v.msg.Header = make(nats.Header, 8)
 	return v
 }
@@ -88,11 +88,7 @@ func (v *envelope) put(e *Entry, place int) *nats.Msg {
 		v.setHeader(e)
 	}
 	v.usual = usual
-	switch {
-	case v.plain && place == 1:
-		v.msg.Header[batchHeader] = []string{strconv.Itoa(v.last)}
-		v.usual = false // the next one is without
-	case !v.plain && place == v.last:
+	if !v.plain && place == v.last {
 		v.msg.Header[batchCommitHeader] = []string{"1"}
 	}
 	return &v.msg
@@ -109,7 +105,9 @@ func (v *envelope) setHeader(e *Entry) {
 	if e.ID != "" {
 		h[nats.MsgIdHdr] = v.id[:]
 	}
-	if !v.plain {
+	if v.plain {
+		h[HeaderTogether] = v.batch[:]
+	} else {
 		h[batchIDHeader], h[batchSequenceHeader] = v.batch[:], v.place[:]
 	}
 }

@@ -324,7 +324,9 @@ func (w *Writer) publishInTurn(group []*write) error {
 	}
 	defer w.turns.give()
 	w.publish(group)
-	w.await()
+	if !w.await() {
+		w.turns.late = true
+	}
 	return nil
 }
 
@@ -352,16 +354,19 @@ func (w *Writer) publish(group []*write) {
 	}
 }
 
-func (w *Writer) await() {
+// await awaits the answers to a group; false = some did not come in time, and the broker may still store what they are to.
+func (w *Writer) await() (all bool) {
 	timeout := time.NewTimer(ackTimeout)
 	defer timeout.Stop()
 	select {
 	case <-w.group.full:
+		all = true
 	case <-timeout.C:
 	}
 	w.group.mu.Lock()
 	w.group.writes = nil // what comes now is too late
 	w.group.mu.Unlock()
+	return all
 }
 
 func (w *Writer) settle(number uint64, i int, ack Ack, err error) {

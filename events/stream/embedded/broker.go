@@ -60,6 +60,9 @@ const endTimeout = 20 * time.Second
 // start by whoever supervises it. Run returns it.
 var ErrStuck = errors.New("the broker does not end")
 
+// errNoRoom: the disk is too full for the broker to be started anew.
+var errNoRoom = errors.New("no room to restart the broker")
+
 // Config says where the broker stores and who may connect.
 type Config struct {
 	Dir      string // the store
@@ -91,6 +94,9 @@ type Broker struct {
 	failed  atomic.Bool
 	syncer  *syncer
 	guests  guests
+
+	restarts chan chan struct{} // who wants another server, and is told when it runs
+	told     chan struct{}      // of who wanted the next one; nil = nobody
 }
 
 // New checks cfg. It starts nothing.
@@ -107,7 +113,8 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: log, token: rand.Text(), locked: make(chan struct{}), ready: make(chan struct{}),
-		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
+		restarts: make(chan chan struct{}),
+		syncer:   newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
 	return b, nil
 }
@@ -176,6 +183,28 @@ func (b *Broker) Failed() bool { return b.failed.Load() }
 // writeFailed is called by the server's log, the only place where it says so.
 func (b *Broker) writeFailed() { b.failed.Store(true) }
 
+// Restart ends the server, starts another one on the store, and returns when that runs. What was published meanwhile may get no answer.
+// It is for what the server only does at its start.
+func (b *Broker) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout+startTimeout)
+	defer cancel()
+	if b.failed.Load() && b.cfg.HasRoom != nil && !b.cfg.HasRoom() {
+		return errNoRoom // it might not start
+	}
+	runs := make(chan struct{})
+	select {
+	case b.restarts <- runs:
+	case <-ctx.Done():
+		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
+	}
+	select {
+	case <-runs:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
+	}
+}
+
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
 	held, err := lock(b.cfg.Dir)
@@ -202,11 +231,15 @@ func (b *Broker) serve(ctx context.Context) error {
 		if first {
 			close(b.ready)
 		}
+		if b.told != nil {
+			close(b.told)
+			b.told = nil
+		}
 		again := b.watch(ctx)
 		if err := b.end(s); err != nil || !again {
 			return err
 		}
-		b.log.Warn().Msg("broker restarts: it stopped storing and there is room again")
+		b.log.Warn().Msg("broker restarts")
 	}
 }
 
@@ -239,6 +272,8 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 		select {
 		case <-ctx.Done():
 			return false
+		case b.told = <-b.restarts:
+			return true
 		case <-look.C:
 			switch {
 			case b.cfg.Full != nil && b.cfg.Full():
@@ -246,6 +281,7 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 					b.log.Error().Msg("the disk is full; the broker is restarted when there is room")
 				}
 			case b.failed.Load() && (b.cfg.HasRoom == nil || b.cfg.HasRoom()):
+				b.log.Warn().Msg("the broker stopped storing and there is room again")
 				return true
 			}
 		}

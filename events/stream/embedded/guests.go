@@ -27,6 +27,7 @@ type guests struct {
 
 	mu    sync.Mutex
 	here  map[string]time.Time // by address: when it was let in
+	gone  time.Time            // when it was found that none is left
 	leave func()               // to be called before the first one gets in; nil = nobody is to be told
 }
 
@@ -64,7 +65,9 @@ func (g *guests) none(connected func(addr string) bool, leave func(), now time.T
 	if len(g.here) > 0 {
 		return false
 	}
-	g.some.Store(false)
+	if g.some.Swap(false) {
+		g.gone = now
+	}
 	if leave != nil {
 		g.leave = leave
 	}
@@ -99,4 +102,11 @@ func (b *Broker) Inside(do func()) bool {
 	}
 	do()
 	return true
+}
+
+// Left is when it was found that no client from outside that may do everything was left, as Alone counts them; zero = there never was one.
+func (b *Broker) Left() time.Time {
+	b.guests.mu.Lock()
+	defer b.guests.mu.Unlock()
+	return b.guests.gone
 }
