@@ -12,7 +12,7 @@ func TestKnownForgetsNoIDWithinTheWindow(t *testing.T) {
 	const window, ids = time.Hour, 2*knownIDs + knownIDs/2
 	k, began := newKnown(window), time.Now()
 	id := func(n int) string { return fmt.Sprintf("default\n/orders\n%d", n) }
-	at := func(n int) time.Time { return began.Add(time.Duration(n) * window / ids) }
+	at := func(n int) time.Time { return began.Add(time.Duration(n) * (window / ids)) }
 	wrong := 0
 	for n := range ids {
 		if k.add(id(n), at(n)) {
