@@ -294,6 +294,10 @@ func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, f
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
 func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entries []stream.Entry, fresh []int, receipts []Receipt) ([]int, error) {
+	removals, err := i.batches.Removals()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	var left []int
 	for _, at := range fresh {
 		sequence, err := i.batches.Probe(ctx, entries[at].Message())
@@ -309,6 +313,12 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 			return nil, err
 		}
 		receipts[at] = r
+	}
+	switch now, err := i.batches.Removals(); {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case now != removals:
+		return nil, fmt.Errorf("%w: what is known was removed meanwhile", ErrUnavailable)
 	}
 	return left, nil
 }

@@ -224,7 +224,11 @@ func (b *Batches) publishInTurn(group []*batch, size int) (Ack, error) {
 	if ack, done, err := b.publishPlain(group, size); done {
 		return ack, err
 	}
-	return b.publish(group, newEnvelope(nuid.Next(), size))
+	ack, err := b.publish(group, newEnvelope(nuid.Next(), size))
+	if errors.Is(err, ErrUnknown) {
+		b.turns.late = true
+	}
+	return ack, err
 }
 
 // publish publishes all entries, and awaits the answer to the last.
@@ -260,17 +264,24 @@ func (b *Batches) Sync(stream string) error {
 	return nil
 }
 
+// Removals is how many times a part of a batch was removed so far, once none is being stored. What Probe has found is only there to stay
+// when that is the same before and after.
+func (b *Batches) Removals() (int, error) {
+	if b.turns == nil {
+		return 0, nil
+	}
+	if err := b.turns.take(); err != nil {
+		return 0, err
+	}
+	defer b.turns.give()
+	return b.turns.removals, nil
+}
+
 // Probe asks whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
 // the condition that cannot hold. sequence is the stored message's, 0 when there is none.
 func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, err error) {
 	h := maps.Clone(msg.Header)
 	h[expectedLastIDHeader] = []string{impossibleLastMessage}
-	if b.turns != nil { // a part of a batch that is being removed is not known
-		if err := b.turns.take(); err != nil {
-			return 0, err
-		}
-		defer b.turns.give()
-	}
 	answer, err := request(ctx, b.nc, &nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data})
 	if err != nil {
 		return 0, err

@@ -40,6 +40,8 @@ type Turns struct {
 	late bool      // the broker may still store what was published in an earlier turn
 	torn *torn     // what is to be removed before anybody stores more
 	rest time.Time // until then no batch is plain
+
+	removals int // parts of batches that were torn
 }
 
 // TurnsDeps is what Turns asks of who runs the broker.
@@ -241,12 +243,13 @@ func (b *Batches) inOneGo(group []*batch, size int) (ack Ack, done bool, err err
 	if err != nil {
 		return Ack{}, true, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	mark := together{before.Last + 1, uint64(size)} //nolint:gosec // not negative
+	mark := together{before.Last + 1, uint64(size)}
 	ack, err = b.publish(group, newPlainEnvelope(mark.String(), size))
 	if err == nil && !ack.Duplicate && ack.Sequence == mark.last() {
 		return ack, true, nil
 	}
 	t.torn = &torn{mark: mark}
+	t.removals++
 	if failed := t.settleLate(ctx); failed == nil {
 		_ = t.takeBack(ctx) // who repairs tries again
 	}
