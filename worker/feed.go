@@ -91,6 +91,21 @@ func (w *Worker) Feeds() bool {
 	return known
 }
 
+// Unsettled is how many events are not settled, among those that the feed knows of. ok is false when it does not feed: then the consumer
+// says how many. Else that counts what was settled since the oldest that is not.
+func (w *Worker) Unsettled() (n uint64, ok bool) {
+	f := w.feed
+	if f == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == unknown {
+		return 0, false
+	}
+	return uint64(f.hand.count) + f.top + 1 - f.next, true
+}
+
 func (f *feed) offer(first uint64, evts []*events.Event, came time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

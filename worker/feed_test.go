@@ -3,6 +3,7 @@ package worker_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,9 +172,9 @@ func TestFeedTakesOffersInAnyOrder(t *testing.T) {
 	for n := range sequences {
 		sequences[n] = b.publish(n)
 	}
-	for n := len(sequences) - 1; n >= 0; n-- {
-		b.offer(sequences[n], n)
-		b.offer(sequences[n], n) // as after a look at the stream
+	for n, sequence := range slices.Backward(sequences) {
+		b.offer(sequence, n)
+		b.offer(sequence, n) // as after a look at the stream
 	}
 	b.settledUpTo(sequences[len(sequences)-1])
 	c.exactly(t, len(sequences))
@@ -302,6 +303,33 @@ func TestFeedStopNotesHowFarItIs(t *testing.T) {
 	b.settledUpTo(last)
 	if c.times("0") != 1 || c.times("1") != 2 || c.times("2") != 1 {
 		t.Errorf("%v", c.got)
+	}
+}
+
+// TestPendingWhileSomethingHangs: what was settled since the event that hangs counted as pending, because the consumer stands before it.
+func TestPendingWhileSomethingHangs(t *testing.T) {
+	t.Parallel()
+	b, _ := setupFed(t)
+	c := newCounter(t, "1")
+	b.subscribe("fed", c.url, structured)
+	b.work()
+	b.awaitFeed()
+	first := b.publishAndOffer(0)
+	b.publishAndOffer(1)
+	var last uint64
+	for n := 2; n < 20; n++ {
+		last = b.publishAndOffer(n)
+	}
+	eventually(t, "all are sent", func() bool { return c.all.Load() == 20 })
+	backlog := stream.NewBacklog(b.history).WithUnsettled(b.worker.Unsettled)
+	eventually(t, "one is pending", func() bool {
+		s := must[stream.State](t)(backlog.State(t.Context()))
+		return s.Pending == 1 && b.dispatch().AckFloor.Stream == first
+	})
+	close(c.hold["1"])
+	b.settledUpTo(last)
+	if s := must[stream.State](t)(backlog.State(t.Context())); s.Pending != 0 || !s.Oldest.IsZero() {
+		t.Errorf("%+v", s)
 	}
 }
 

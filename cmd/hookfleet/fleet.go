@@ -495,6 +495,14 @@ func (f *fleet) startIngest(context.Context) error {
 	return nil
 }
 
+// unsettled is how the API asks the worker of this process how many events are not settled; nil = there is no worker.
+func (f *fleet) unsettled() func() (n uint64, ok bool) {
+	if f.worker == nil {
+		return nil
+	}
+	return f.worker.Unsettled
+}
+
 // stored tells of events that are durable.
 func (f *fleet) stored(first uint64, evts []*events.Event, came time.Time) {
 	if f.worker != nil {
@@ -538,7 +546,8 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
-		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) }, AskStatus: f.desk.Ask,
+		Unsettled: f.unsettled(), AskStatus: f.desk.Ask,
+		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {
 		return err
