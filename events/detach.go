@@ -33,5 +33,5 @@ func within(part, whole []byte) (at int, ok bool) {
 	if to < from || to-from+uintptr(len(part)) > uintptr(len(whole)) {
 		return 0, false
 	}
-	return int(to - from), true //nolint:gosec // less than a length
+	return int(to - from), true
 }

@@ -38,7 +38,9 @@ type IngestDeps struct {
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
 	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
 	Stored func(first uint64, evts []*events.Event, came time.Time)
-	// Recent are message ids of events that may soon be published again, as what a kill left without an answer is.
+	// Dedupe is the window in which an id that comes again is a duplicate; 0 = it has no end. Recent are the message ids that came
+	// within it before the start.
+	Dedupe  time.Duration
 	Recent  []string
 	Metrics prometheus.Registerer
 }
@@ -51,7 +53,7 @@ type Ingest struct {
 	admit    func(bytes int) error
 	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
-	known    known
+	known    *known
 }
 
 // NewIngest makes an ingest. It starts nothing.
@@ -68,8 +70,9 @@ func NewIngest(deps IngestDeps) *Ingest {
 	if i.stored == nil {
 		i.stored = func(uint64, []*events.Event, time.Time) {}
 	}
+	i.known = newKnown(deps.Dedupe)
 	for _, id := range deps.Recent {
-		i.known.add(id)
+		i.known.add(id, time.Now())
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -216,8 +219,9 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 
 // mayKnow notes the ids of entries, and reports whether one of them may have been published before.
 func (i *Ingest) mayKnow(entries []stream.Entry) (may bool) {
+	now := time.Now()
 	for n := range entries {
-		may = i.known.add(entries[n].ID) || may
+		may = i.known.add(entries[n].ID, now) || may
 	}
 	return may
 }
@@ -240,7 +244,7 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 		case err == nil:
 			for n, at := range fresh {
 				receipts[at] = receiptOf(evts[at], first+uint64(n))
-				i.stored(first+uint64(n), evts[at:at+1], came)
+				i.stored(first+uint64(n), []*events.Event{evts[at].Detached()}, came) // of a batch of which little may be new
 			}
 			i.accepted.Add(float64(len(fresh)))
 			for at, twin := range twins {

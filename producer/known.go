@@ -1,55 +1,99 @@
 package producer
 
 import (
+	"cmp"
 	"hash/maphash"
+	"math"
 	"sync"
+	"time"
 )
 
 // Sizes of known: a generation takes 4 MiB at 32 bits for each of 1,048,576 ids, and holds an id that it has not in 2 of a million when
-// it is full.
+// it is full. So many generations have the ids of ten minutes at 28,000 events a second, for which the broker needs gigabytes.
 const (
 	knownIDs    = 1 << 20
 	knownBits   = 32 * knownIDs
 	knownProbes = 10
+	generations = 16
 )
 
-// known tells which ids may have been published before, of the last one to two million: a guess, which decides by which of two ways a batch is
-// stored. Either way leaves it to the broker what is a duplicate. The zero value knows none.
+// known tells which ids may have been published within the window in which they are duplicates. It decides by which of two ways a batch is stored:
+// either leaves it to the broker what is a duplicate, but one that was not expected is dear.
 type known struct {
-	mu   sync.Mutex
-	seed maphash.Seed
-	now  []uint64 // the bits of the newest ids
-	old  []uint64 // of those before
-	n    int      // ids in now
+	window time.Duration
+
+	mu    sync.Mutex
+	seed  maphash.Seed
+	all   []*generation // the newest last
+	until time.Time     // until then an id may come again that had no room here
 }
 
-// add adds an id, and reports whether it may have been there.
-func (k *known) add(id string) bool {
+// generation are ids that came one after the other.
+type generation struct {
+	bits []uint64
+	n    int
+	last time.Time // when the newest came
+}
+
+// newKnown makes one for a window; 0 = for ever, as far as there is room.
+func newKnown(window time.Duration) *known {
+	return &known{window: cmp.Or(window, math.MaxInt64), seed: maphash.MakeSeed()}
+}
+
+// add adds an id at a time, and reports whether it may have been published before.
+func (k *known) add(id string, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case k.now == nil:
-		k.seed, k.now = maphash.MakeSeed(), make([]uint64, knownBits/64)
-	case k.n == knownIDs:
-		k.now, k.old = k.old, k.now
-		if k.now == nil {
-			k.now = make([]uint64, knownBits/64)
-		}
-		clear(k.now)
-		k.n = 0
+	for len(k.all) > 0 && now.Sub(k.all[0].last) > k.window {
+		k.all = k.all[1:]
 	}
 	hash := maphash.String(k.seed, id)
-	step := hash>>32 | 1
-	inNow, inOld := true, k.old != nil
-	for i := range uint64(knownProbes) {
-		at := (hash + i*step) % knownBits
-		word, bit := at/64, uint64(1)<<(at%64)
-		inNow = inNow && k.now[word]&bit != 0
-		inOld = inOld && k.old[word]&bit != 0
-		k.now[word] |= bit
+	found := false
+	for _, g := range k.all {
+		found = found || g.has(hash)
 	}
-	if !inNow {
-		k.n++
+	if !found {
+		k.newest(now).put(hash, now)
 	}
-	return inNow || inOld
+	return found || now.Before(k.until)
+}
+
+// newest is the generation that takes more ids.
+func (k *known) newest(now time.Time) *generation {
+	if n := len(k.all); n > 0 && k.all[n-1].n < knownIDs {
+		return k.all[n-1]
+	}
+	if len(k.all) == generations {
+		k.until = k.all[0].last.Add(k.window)
+		k.all = k.all[1:]
+	}
+	g := &generation{bits: make([]uint64, knownBits/64)}
+	k.all = append(k.all, g)
+	return g
+}
+
+// probes are the places of an id's bits: from one by a step.
+func probes(hash uint64) (at, step uint64) { return hash, hash>>32 | 1 }
+
+func (g *generation) has(hash uint64) bool {
+	at, step := probes(hash)
+	for range knownProbes {
+		bit := at % knownBits
+		if g.bits[bit/64]&(1<<(bit%64)) == 0 {
+			return false
+		}
+		at += step
+	}
+	return true
+}
+
+func (g *generation) put(hash uint64, now time.Time) {
+	at, step := probes(hash)
+	for range knownProbes {
+		bit := at % knownBits
+		g.bits[bit/64] |= 1 << (bit % 64)
+		at += step
+	}
+	g.n++
+	g.last = now
 }

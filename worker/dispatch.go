@@ -26,6 +26,9 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	if x == nil {
 		return
 	}
+	if w.feed != nil && w.feed.straggled(from.Sequence) {
+		from.Times = max(from.Times, 2) // read on: its end is not among what was known when we began to pull
+	}
 	if ackFirst {
 		w.finish(m, nil)
 	}
@@ -48,13 +51,13 @@ func (w *Worker) fanOut(ctx, turn context.Context, x *errand, from delivered) er
 }
 
 // dispatchFed is dispatch of what came from the feed, which knows when it is settled.
-func (w *Worker) dispatchFed(one *fed) {
+func (w *Worker) dispatchFed(turn context.Context, one *fed) {
 	x := &errand{w: w, fed: one, open: 1}
 	if ackFirst {
 		x.add() // never done: it counts as settled already
 		w.feed.settle(one, nil)
 	}
-	x.done(w.fanOutFed(w.sends, w.turns, x))
+	x.done(w.fanOutFed(w.sends, turn, x))
 }
 
 func (w *Worker) fanOutFed(ctx, turn context.Context, x *errand) error {
@@ -62,13 +65,15 @@ func (w *Worker) fanOutFed(ctx, turn context.Context, x *errand) error {
 		return errReturned
 	}
 	one := x.fed
-	if one.event != nil {
-		return w.fanOutEvent(ctx, turn, one.event.Detached(), x, one.from)
+	event, stored := one.event, one.stored
+	one.event, one.stored = nil, nil // it may be in hand for long, with the memory of a batch behind it
+	if event != nil {
+		return w.fanOutEvent(ctx, turn, event.Detached(), x, one.from)
 	}
-	e, err := one.stored.Event()
+	e, err := stored.Event()
 	if err != nil {
-		header, data := one.stored.Raw()
-		return w.buryInvalid(ctx, invalidEvent{one.stored.Tenant, header, data, err}, one.from)
+		header, data := stored.Raw()
+		return w.buryInvalid(ctx, invalidEvent{stored.Tenant, header, data, err}, one.from)
 	}
 	return w.fanOutEvent(ctx, turn, e, x, one.from)
 }

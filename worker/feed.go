@@ -45,6 +45,8 @@ type feed struct {
 
 	wake chan struct{} // something was offered
 
+	turn context.Context //nolint:containedctx // of what is in hand: the wait for its turn ends when the feed is left
+
 	mu      sync.Mutex
 	on      bool
 	leaving chan struct{} // closed: it is to be left
@@ -55,7 +57,8 @@ type feed struct {
 	top     uint64        // the newest event that is known of
 	offers  offers
 	hand    inHand
-	again   []*fed // of hand: what failed to settle
+	again   []*fed              // of hand: what failed to settle
+	over    map[uint64]struct{} // what was in hand when the feed was left last: its end was recorded after that
 }
 
 // newFeed returns nil where others always work with the broker.
@@ -79,6 +82,30 @@ func (w *Worker) Offer(first uint64, evts []*events.Event, came time.Time) {
 	}
 }
 
+// Feeds reports whether events go from memory to their deliveries at this time.
+func (w *Worker) Feeds() bool {
+	if w.feed == nil {
+		return false
+	}
+	_, known := w.feed.settled()
+	return known
+}
+
+// Unsettled is how many events are not settled, among those that the feed knows of. ok is false when it does not feed: then the consumer
+// says how many. Else that counts what was settled since the oldest that is not.
+func (w *Worker) Unsettled() (n uint64, ok bool) {
+	f := w.feed
+	if f == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == unknown {
+		return 0, false
+	}
+	return uint64(f.hand.count) + f.top + 1 - f.next, true
+}
+
 func (f *feed) offer(first uint64, evts []*events.Event, came time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,26 +126,27 @@ func (f *feed) poke() {
 	}
 }
 
-// begin turns the feed on, if nobody else works with the broker.
+// begin turns the feed on, if nobody else works with the broker, and no event is in anybody's hands: who pulled it may be sending it,
+// also when we have lost sight of who that is.
 func (f *feed) begin(ctx context.Context) (bool, error) {
 	f.mu.Lock()
 	f.on, f.leaves, f.leaving, f.left, f.empty = true, false, make(chan struct{}), make(chan struct{}), make(chan struct{})
 	f.next, f.top, f.again, f.offers = unknown, 0, nil, offers{all: map[uint64]offered{}}
 	f.mu.Unlock()
-	if !f.alone(f.leave) {
+	if !f.alone(f.leave) || f.w.keeper.has(stream.Events) {
 		f.end()
 		return false, nil
 	}
-	floor, last, err := f.place.Look(ctx)
-	if err == nil {
-		err = f.place.Set(ctx, floor) // also so that nothing is owed to who was killed
+	floor, last, free, err := f.place.Look(ctx)
+	if err == nil && free {
+		err = f.place.Set(ctx, floor)
 	}
-	if err != nil {
+	if err != nil || !free {
 		f.end()
 		return false, err
 	}
 	f.mu.Lock()
-	f.next, f.top = floor+1, max(f.top, last)
+	f.next, f.top, f.over = floor+1, max(f.top, last), nil
 	f.mu.Unlock()
 	f.poke()
 	return true, nil
@@ -184,6 +212,7 @@ func (f *feed) tellEmpty() {
 func (f *feed) run(ctx context.Context, handlers *handlers[*fed]) error {
 	taking, stop := context.WithCancel(ctx)
 	defer stop()
+	f.turn = taking
 	var beside sync.WaitGroup
 	beside.Go(func() {
 		select {
@@ -240,7 +269,7 @@ func (f *feed) takeAll(ctx context.Context, handlers *handlers[*fed]) {
 func (f *feed) take() (batch []*fed, behind uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.again) >= maxAgain || f.next == unknown {
+	if f.full() || f.next == unknown {
 		return nil, 0
 	}
 	for len(batch) < feedBatch {
@@ -255,6 +284,9 @@ func (f *feed) take() (batch []*fed, behind uint64) {
 	}
 	return batch, behind
 }
+
+// full reports whether nothing more is to be taken in hand: when the feed is left, all that is is waited for. The caller holds mu.
+func (f *feed) full() bool { return f.leaves || len(f.again) >= maxAgain }
 
 // hold takes an event in hand. The caller holds mu.
 func (f *feed) hold(one *fed) *fed {
@@ -278,7 +310,7 @@ func (f *feed) handOut(ctx context.Context, handlers *handlers[*fed], batch []*f
 // handle is what its handlers do.
 func (f *feed) handle(one *fed) {
 	defer func() { <-f.room }()
-	f.w.dispatchFed(one)
+	f.w.dispatchFed(f.turn, one)
 }
 
 // settle says that all deliveries of an event are settled, or why not: then it is tried again later, unless the feed was left
@@ -297,6 +329,14 @@ func (f *feed) settle(one *fed, err error) {
 		f.w.keeper.remove(one.kept)
 	}
 	f.tellEmpty()
+}
+
+// straggled reports whether an event was in hand when the feed was left: what was known of it then may be out of date.
+func (f *feed) straggled(sequence uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.over[sequence]
+	return ok
 }
 
 // floor is the sequence up to which all is settled. The caller holds mu.

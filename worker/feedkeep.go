@@ -54,10 +54,11 @@ func (f *feed) keep(ctx context.Context, leave func()) {
 			return
 		case err != nil && ctx.Err() == nil:
 			f.w.log.Warn().Err(err).Msg("not noted how far events are delivered; trying again")
+			rests = time.Now().Add(keepAnyway)
 		case err == nil:
 			saved, savedAt = floor, now
+			rests = time.Now().Add(keepRest * time.Since(now))
 		}
-		rests = time.Now().Add(keepRest * time.Since(now))
 	}
 }
 
@@ -110,7 +111,7 @@ func (f *feed) hasDue(now time.Time) bool {
 func (f *feed) due(now time.Time) (due []*fed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.again) == 0 || f.again[0].due.After(now) {
+	if f.leaves || len(f.again) == 0 || f.again[0].due.After(now) {
 		return nil
 	}
 	var later []*fed
@@ -125,8 +126,10 @@ func (f *feed) due(now time.Time) (due []*fed) {
 	return due
 }
 
-// handOver leaves what is not settled to the consumer: who pulls from it next goes on there.
+// handOver leaves what is not settled to the consumer: who pulls from it next goes on there. What waits for its turn or its batch is
+// handed back, and what is sent may end.
 func (f *feed) handOver(ctx context.Context) error {
+	f.w.gatherer.handBack(f.w.first)
 	timer := time.NewTimer(leaveWait)
 	defer timer.Stop()
 	select {
@@ -140,7 +143,11 @@ func (f *feed) handOver(ctx context.Context) error {
 	for _, one := range f.again {
 		f.hand.remove(one)
 	}
-	f.hand.each(func(one *fed) { one.kept = f.w.keeper.add(stream.Events, one.from.Sequence, "") })
+	f.over = map[uint64]struct{}{}
+	f.hand.each(func(one *fed) {
+		one.kept = f.w.keeper.add(stream.Events, one.from.Sequence, "")
+		f.over[one.from.Sequence] = struct{}{}
+	})
 	f.mu.Unlock()
 	if !known {
 		return nil

@@ -62,7 +62,7 @@ func (f *feed) pass(next uint64) {
 func (f *feed) found(e *stream.StoredEvent) (one *fed, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if e.Sequence < f.next || len(f.again) >= maxAgain {
+	if e.Sequence < f.next || f.full() {
 		return nil, false
 	}
 	f.offers.take(e.Sequence)

@@ -65,6 +65,18 @@ func (k *keeper) remove(m *kept) {
 	k.mu.Unlock()
 }
 
+// has reports whether a message of a stream is in our hands.
+func (k *keeper) has(streamName string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for at := range k.inHand {
+		if at.stream == streamName {
+			return true
+		}
+	}
+	return false
+}
+
 // run says InProgress for all that is older than keepInterval, until ctx ends.
 func (k *keeper) run(ctx context.Context) error {
 	tick := time.NewTicker(keepInterval)

@@ -37,6 +37,7 @@ type puller struct {
 	giveBack func(*nats.Msg)             // what must not be handled
 	fresh    func(context.Context) error // before what has come is handled: the registry is as new as it
 	renew    func(context.Context) error // before it asks a broker that was away
+	over     *sync.WaitGroup             // waits for what is in hand when run has ended; nil = run does
 	idle     chan struct{}               // closed: nothing more is handed out
 	came     chan struct{}               // something is in come
 
@@ -64,10 +65,16 @@ func (w *Worker) newPuller(streamName, consumer string, slots int) *puller {
 var errConsumerLost = fmt.Errorf("the consumer is gone")
 
 // run pulls until ctx ends. Each message is handled on a goroutine that is its own for that time, and all of those have
-// ended when run returns.
+// ended when run returns, unless over waits for them.
 func (p *puller) run(ctx context.Context) error {
 	handling := newHandlers(p.handle)
-	defer handling.wait()
+	defer func() {
+		if p.over == nil {
+			handling.wait()
+			return
+		}
+		p.over.Go(handling.wait)
+	}()
 	inbox := p.nc.NewInbox()
 	sub, err := p.nc.Subscribe(inbox, p.received)
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 // the consumer that all workers share otherwise.
 func (w *Worker) takeEvents(ctx context.Context) error {
 	if w.feed == nil {
-		return w.pull(ctx, w.first, stream.ConsumerDispatch, w.dispatch, nil)
+		return w.pull(ctx, w.first, stream.ConsumerDispatch, w.dispatch, nil, nil)
 	}
+	var over sync.WaitGroup // what was pulled and is in hand still
+	defer over.Wait()
 	handlers := newHandlers(w.feed.handle)
 	defer handlers.wait()
 	defer handlers.dismiss()
@@ -32,7 +34,7 @@ func (w *Worker) takeEvents(ctx context.Context) error {
 		if on || err != nil {
 			w.prepareAgain(ctx)
 		}
-		if err := w.pullBeside(ctx); err != nil {
+		if err := w.pullBeside(ctx, &over); err != nil {
 			return err
 		}
 	}
@@ -54,8 +56,9 @@ func (w *Worker) prepareAgain(ctx context.Context) {
 	}
 }
 
-// pullBeside pulls from the consumer until ctx ends, or this worker is alone and has nothing in hand.
-func (w *Worker) pullBeside(ctx context.Context) error {
+// pullBeside pulls from the consumer until ctx ends, or this worker is alone and has nothing in hand. What comes at the last moment may
+// take long: over waits for it, and nobody else does.
+func (w *Worker) pullBeside(ctx context.Context, over *sync.WaitGroup) error {
 	pulling, stop := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	defer looking.Wait()
@@ -74,7 +77,7 @@ func (w *Worker) pullBeside(ctx context.Context) error {
 			}
 		}
 	})
-	return w.pull(pulling, w.first, stream.ConsumerDispatch, w.dispatch, nil)
+	return w.pull(pulling, w.first, stream.ConsumerDispatch, w.dispatch, nil, over)
 }
 
 // couldBegin reports whether nobody else works with the broker, and nothing is to be done.

@@ -66,8 +66,11 @@ type fleet struct {
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	turns    *stream.Turns    // of who stores events in the embedded broker
-	recent   []string         // ids of the last events before the start
+	recent   stream.Recent    // the last events before the start
+	sure     time.Time        // from when on all ids are known that may be duplicates
 	tap      scheduler.Tap    // from there to the index of statuses
+	desk     scheduler.Desk   // and from that to the API
+	left     *scheduler.Left  // of statuses by the process before; nil on an external cluster
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -113,12 +116,33 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 		return err
 	}
 	f.base.run("broker", f.broker.Run)
+	f.readLeft()
 	select {
 	case <-f.broker.Ready():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// readLeft reads what the process before has left of statuses while the broker starts, once that has the store for itself.
+func (f *fleet) readLeft() {
+	if !f.cfg.Has(config.RoleScheduler) {
+		return
+	}
+	f.left = scheduler.NewLeft(filepath.Join(f.cfg.Data, "statuses"), f.log)
+	if f.cfg.Statuses.Retention == 0 {
+		return
+	}
+	f.base.run("left statuses", func(ctx context.Context) error {
+		select {
+		case <-f.broker.Locked():
+			f.left.Read(ctx)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // roomRatio is below which use of the store a broker that ran out of room is started again: as much as ingest is refused
@@ -271,7 +295,9 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 func (f *fleet) mend(ctx context.Context) error {
 	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
 	removed, recent, err := f.turns.Mend(ctx)
-	f.recent = recent
+	if f.recent = recent; !recent.Whole(time.Now(), f.cfg.Events.Dedupe) {
+		f.sure = time.Now().Add(f.cfg.Events.Dedupe)
+	}
 	if removed > 0 {
 		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
 	}
@@ -279,9 +305,11 @@ func (f *fleet) mend(ctx context.Context) error {
 }
 
 // unseen runs do while nobody could see a part of a batch, or store events beside it: no lane reads events as they are stored, and nobody
-// from outside does. Else it returns false.
+// from outside does, nor has lately stored any whose ids we do not know. Else it returns false.
 func (f *fleet) unseen(do func()) bool {
-	return !f.registry.HasLanes() && f.broker.Inside(do)
+	now, left := time.Now(), f.broker.Left()
+	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
+	return !strange && !now.Before(f.sure) && !f.registry.HasLanes() && f.broker.Inside(do)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -385,7 +413,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.cfg.Embedded() {
-		cfg.CopyDir, cfg.CopyKept = filepath.Join(f.cfg.Data, "statuses"), true
+		cfg.Broker = true
 	} else if _, err := os.Stat(f.cfg.Data); err == nil { // as in a container, where nothing else may be written to
 		cfg.CopyDir = f.cfg.Data
 	}
@@ -399,7 +427,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Replays: replays, ReplayWriter: replayWriter,
+		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Left: f.left, Desk: &f.desk, Replays: replays, ReplayWriter: replayWriter,
 	}, cfg)
 	if err != nil {
 		return err
@@ -461,10 +489,18 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Recent: f.recent, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Dedupe: f.cfg.Events.Dedupe, Recent: f.recent.IDs, Metrics: f.metrics,
 	})
-	f.recent = nil
+	f.recent = stream.Recent{}
 	return nil
+}
+
+// unsettled is how the API asks the worker of this process how many events are not settled; nil = there is no worker.
+func (f *fleet) unsettled() func() (n uint64, ok bool) {
+	if f.worker == nil {
+		return nil
+	}
+	return f.worker.Unsettled
 }
 
 // stored tells of events that are durable.
@@ -510,6 +546,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
+		Unsettled: f.unsettled(), AskStatus: f.desk.Ask,
 		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,21 +28,19 @@ func (p *DispatchPlace) info(ctx context.Context) (i dispatchInfo, err error) {
 	return i, nil
 }
 
-// Look returns the sequence up to which all is settled, and the newest one. It is for a time in which nobody pulls.
-func (p *DispatchPlace) Look(ctx context.Context) (floor, last uint64, err error) {
+// Look returns the sequence up to which all is settled, and the newest one. It is for a time in which nobody pulls. free is
+// false while something is in somebody's hands.
+func (p *DispatchPlace) Look(ctx context.Context) (floor, last uint64, free bool, err error) {
 	i, err := p.info(ctx)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, false, err
 	}
 	state, err := p.state(ctx, Events)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, false, err
 	}
-	floor = i.Floor.Stream
-	if i.AckPending == 0 { // its floor alone stands still where nothing was
-		floor = max(floor, i.Delivered.Stream)
-	}
-	return floor, state.Last, nil
+	floor = max(i.Floor.Stream, i.Delivered.Stream) // the floor alone stands still where nothing was
+	return floor, state.Last, i.AckPending == 0, nil
 }
 
 // Quiet reports whether all events were handed out, and all of those acknowledged.
@@ -52,9 +51,15 @@ func (p *DispatchPlace) Quiet(ctx context.Context) (bool, error) {
 
 // Set says that all up to floor is settled, and nothing above is in anybody's hands: who pulls gets what lies above.
 func (p *DispatchPlace) Set(ctx context.Context, floor uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	asked, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if _, err := p.js.ResetConsumerToSequence(ctx, Events, ConsumerDispatch, floor+1); err != nil {
+	_, err := p.js.ResetConsumerToSequence(asked, Events, ConsumerDispatch, floor+1)
+	if err != nil && ctx.Err() == nil { // nobody answers where there is no consumer
+		if _, gone := p.info(ctx); errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
+			return gone
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("move consumer %s to %d: %w", ConsumerDispatch, floor, err)
 	}
 	return nil

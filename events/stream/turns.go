@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -169,17 +170,17 @@ func (t *Turns) removeAll(ctx context.Context, sequences []uint64) error {
 }
 
 // Mend removes the part of a batch that a crash left at the end of the stream, of which nothing was acknowledged to anybody, and returns
-// how many messages that were, and the ids of the last events. It is to be called before anybody stores or reads events. A part that somebody
-// has stored events behind stays: they may have been told that it is stored.
-func (t *Turns) Mend(ctx context.Context) (removed int, recent []string, err error) {
+// how many messages that were, and the newest events that are left. It is to be called before anybody stores or reads events. A part that somebody has stored events behind stays: they may have been told that it is stored.
+func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	state, err := t.state(ctx, Events)
 	if err != nil || state.Messages == 0 {
-		return 0, nil, err
+		return 0, recent, err
 	}
 	var part []uint64 // the last messages that have the same mark
 	var mark together
+	var wrong error
 	s := scan{stream: Events, from: max(state.First, state.Last-min(state.Last, maxRecent)+1), to: state.Last, headersOnly: true}
 	err = t.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
 		m, _ := togetherOf(msg.Header)
@@ -187,17 +188,30 @@ func (t *Turns) Mend(ctx context.Context) (removed int, recent []string, err err
 			part, mark = part[:0], m
 		}
 		part = append(part, sequence)
-		recent = append(recent, msg.Header.Get(nats.MsgIdHdr))
-		return true
+		if len(recent.IDs) == 0 && sequence > state.First {
+			recent.Since, wrong = storedAt(msg)
+		}
+		recent.IDs = append(recent.IDs, msg.Header.Get(nats.MsgIdHdr))
+		return wrong == nil
 	})
-	if err != nil || mark.size == 0 || state.Last >= mark.last() || part[0] != mark.first {
+	if err = cmp.Or(err, wrong); err != nil || mark.size == 0 || state.Last >= mark.last() || part[0] != mark.first {
 		return 0, recent, err
 	}
 	if err := t.removeAll(ctx, part); err != nil {
-		return 0, nil, err
+		return 0, recent, err
 	}
-	return len(part), recent[:len(recent)-len(part)], t.deps.Forget(ctx)
+	recent.IDs = recent.IDs[:len(recent.IDs)-len(part)]
+	return len(part), recent, t.deps.Forget(ctx)
 }
+
+// Recent are the newest events of the stream.
+type Recent struct {
+	IDs   []string  // of the messages
+	Since time.Time // when the oldest of them was stored; zero = they are all that there are
+}
+
+// Whole reports whether they are all that came within a window before now.
+func (r *Recent) Whole(now time.Time, window time.Duration) bool { return now.Sub(r.Since) > window }
 
 // publishPlain publishes entries as plain messages, if that may be. done is false when it may not, or when one of them was known
 // already: then nothing is stored. The caller has the turn.

@@ -297,7 +297,7 @@ func TestMend(t *testing.T) {
 			}
 			before := s.ids()
 			removed, recent, err := s.turns.Mend(t.Context())
-			if removed != tc.removed || err != nil || len(recent) != len(before)-removed {
+			if removed != tc.removed || err != nil || len(recent.IDs) != len(before)-removed {
 				t.Errorf("removed %d, %v; recent are %v", removed, err, recent)
 			}
 			s.holds(before[:len(before)-tc.removed]...)

@@ -92,6 +92,7 @@ type Broker struct {
 	log     zerolog.Logger
 	token   string // of our own connections
 	current atomic.Pointer[server.Server]
+	locked  chan struct{}
 	ready   chan struct{}
 	ended   chan struct{} // closed when Run has returned
 	failed  atomic.Bool
@@ -115,12 +116,15 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 		}
 	}
 	b := &Broker{
-		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}), ended: make(chan struct{}),
+		cfg: cfg, log: log, token: rand.Text(), locked: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
 		restarts: make(chan chan struct{}),
 		syncer:   newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
 	return b, nil
 }
+
+// Locked is closed when no other process has the store any more, nor can have it until Run has returned.
+func (b *Broker) Locked() <-chan struct{} { return b.locked }
 
 // Ready is closed when the broker takes connections for the first time.
 func (b *Broker) Ready() <-chan struct{} { return b.ready }
@@ -216,6 +220,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
+	close(b.locked)
 	err = b.serve(ctx)
 	if !errors.Is(err, ErrStuck) {
 		_ = held.Close() // which unlocks it; nothing was written

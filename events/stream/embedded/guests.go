@@ -16,6 +16,9 @@ const guestGrace = 5 * time.Second
 // maxConnections is how many connections are looked at for guests. Where there are more, guests are taken to be among them.
 const maxConnections = 4096
 
+// manyGuests is how many addresses are kept before it is looked which of them are gone, if nobody asks.
+const manyGuests = 2 * maxConnections
+
 // guests are the clients from outside that may do everything: such a one may take what others wait for, or store what others know
 // nothing of.
 type guests struct {
@@ -24,26 +27,29 @@ type guests struct {
 
 	mu    sync.Mutex
 	here  map[string]time.Time // by address: when it was let in
+	gone  time.Time            // when it was found that none is left
 	leave func()               // to be called before the first one gets in; nil = nobody is to be told
 }
 
-// enter lets a guest in, once who was alone has left.
-func (g *guests) enter(addr net.Addr) {
+// enter lets a guest in, once who was alone has left. many says that it is to be looked who is gone.
+func (g *guests) enter(addr net.Addr) (many bool) {
 	g.mu.Lock()
 	if g.here == nil {
 		g.here = map[string]time.Time{}
 	}
-	if addr != nil {
+	if addr != nil { // else it is gone already
 		g.here[addr.String()] = time.Now()
 	}
 	g.some.Store(true)
 	leave := g.leave
+	many = len(g.here) > manyGuests
 	g.mu.Unlock()
 	g.inside.Lock()   // what began before has ended
 	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
 	if leave != nil {
 		leave()
 	}
+	return many
 }
 
 // none reports whether no guest is here, of the addresses that are connected, and has leave called before that changes; nil changes
@@ -59,7 +65,9 @@ func (g *guests) none(connected func(addr string) bool, leave func(), now time.T
 	if len(g.here) > 0 {
 		return false
 	}
-	g.some.Store(false)
+	if g.some.Swap(false) {
+		g.gone = now
+	}
 	if leave != nil {
 		g.leave = leave
 	}
@@ -94,4 +102,11 @@ func (b *Broker) Inside(do func()) bool {
 	}
 	do()
 	return true
+}
+
+// Left is when it was found that no client from outside that may do everything was left, as Alone counts them; zero = there never was one.
+func (b *Broker) Left() time.Time {
+	b.guests.mu.Lock()
+	defer b.guests.mu.Unlock()
+	return b.guests.gone
 }
