@@ -84,3 +84,46 @@ func (l *loader) while(do func()) {
 
 // await waits until so many more have come than now.
 func (l *loader) await(sink *sinktest.Sink, more int) { sink.Wait("/", len(sink.Got("/"))+more) }
+
+// TestKillWhileAlone: a process that was alone with its broker and is killed sends nothing again but what was in flight.
+func TestKillWhileAlone(t *testing.T) {
+	t.Parallel()
+	s := fleettest.Start(t, fleettest.Options{})
+	sink, name := sinktest.New(t), unique("killed")
+	answer := make(chan struct{})
+	hangs := unique("hangs")
+	sink.OnFunc("/", func(r *sinktest.Request) sinktest.Answer {
+		if eventID(r.Body) == hangs {
+			return sinktest.Answer{Until: answer}
+		}
+		return sinktest.Answer{}
+	})
+	c := s.Client()
+	c.Subscribe(t, name, fmt.Sprintf(`{"types":[%q],"sink":%q}`, name, sink.URL("/")))
+	c.Publish(t, event(hangs, name, "1"))
+	sink.WaitOpen("/", 1)
+	var last fleettest.Receipt
+	const n = 100
+	for range n {
+		last = c.Publish(t, event(unique("event"), name, "1"))
+	}
+	sink.WaitAnswered("/", n)
+	c.AwaitDelivery(t, last.Sequence, "delivered")
+	s.Kill()
+	close(answer)
+	s.Start(t)
+	l := &loader{t: t, s: s, typ: name}
+	l.while(func() { l.await(sink, 20) })
+	times := map[string]int{}
+	for _, r := range sink.Wait("/", n+2+l.n) {
+		times[eventID(r.Body)]++
+	}
+	for id, came := range times {
+		if came != 1 && id != hangs {
+			t.Errorf("%s came %d times", id, came)
+		}
+	}
+	if times[hangs] != 2 || len(times) != n+1+l.n {
+		t.Errorf("what was in flight came %d times; %d events came, of %d", times[hangs], len(times), n+1+l.n)
+	}
+}
