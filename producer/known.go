@@ -53,13 +53,13 @@ func (k *known) add(id string, now time.Time) bool {
 		found = found || g.has(hash)
 	}
 	if !found {
-		k.newest(now).put(hash, now)
+		k.newest().put(hash, now)
 	}
 	return found || now.Before(k.until)
 }
 
 // newest is the generation that takes more ids.
-func (k *known) newest(now time.Time) *generation {
+func (k *known) newest() *generation {
 	if n := len(k.all); n > 0 && k.all[n-1].n < knownIDs {
 		return k.all[n-1]
 	}

@@ -304,12 +304,13 @@ func (f *fleet) mend(ctx context.Context) error {
 	return err
 }
 
-// unseen runs do while nobody could see a part of a batch, or store events beside it: no lane reads events as they are stored, and nobody
-// from outside does, nor has lately stored any whose ids we do not know. Else it returns false.
+// unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads
+// them as they are stored, and nobody from outside does, or has lately stored some whose ids we do not know. Else it returns false.
 func (f *fleet) unseen(do func()) bool {
 	now, left := time.Now(), f.broker.Left()
 	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
-	return !strange && !now.Before(f.sure) && !f.registry.HasLanes() && f.broker.Inside(do)
+	reads := f.registry.HasLanes() || f.worker != nil && !f.worker.Feeds()
+	return !strange && !now.Before(f.sure) && !reads && f.broker.Inside(do)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
