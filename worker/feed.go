@@ -245,7 +245,7 @@ func (f *feed) takeAll(ctx context.Context, handlers *handlers[*fed]) {
 			f.handOut(ctx, handlers, batch)
 			continue
 		}
-		wait := feedPause // nothing needs it
+		wait := time.Hour // nothing needs it
 		if behind > 0 {
 			if behind != missing {
 				missing, since = behind, time.Now()

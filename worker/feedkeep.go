@@ -44,6 +44,11 @@ func (f *feed) keep(ctx context.Context, leave func()) {
 			f.lookAhead(ctx)
 		}
 		floor, known := f.settled()
+		if floor == saved { // while nothing comes it costs little
+			tick.Reset(topLook)
+		} else {
+			tick.Reset(keepLook)
+		}
 		if !known || now.Before(rests) || floor == saved && now.Sub(savedAt) < keepAnyway {
 			continue
 		}
