@@ -25,6 +25,9 @@ const maxRecent = 16 << 10
 // start of the broker.
 const plainRest = time.Minute
 
+// reconnectLook is between two looks whether a connection is to the new broker.
+const reconnectLook = 5 * time.Millisecond
+
 // Turns lets those of a process that store events do so one after the other. While nobody else stores any, a batch is then published
 // as plain messages, which are stored one behind the other; unless all of them are, those that are get removed. An atomic batch has
 // the broker store all twice, and make and remove a store for each.
@@ -114,7 +117,7 @@ func (t *Turns) repair(ctx context.Context) error {
 	}
 	if t.torn.removed {
 		t.rest = time.Now().Add(plainRest)
-		if err := t.deps.Forget(ctx); err != nil {
+		if err := t.forget(ctx); err != nil {
 			return err
 		}
 	}
@@ -201,7 +204,27 @@ func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error
 		return 0, recent, err
 	}
 	recent.IDs = recent.IDs[:len(recent.IDs)-len(part)]
-	return len(part), recent, t.deps.Forget(ctx)
+	return len(part), recent, t.forget(ctx)
+}
+
+// forget has the broker forget what is removed. It returns when our connections are to the broker that has: what is asked on one that has
+// not noticed yet that the other has ended is lost, and answered when it is too late.
+func (t *Turns) forget(ctx context.Context) error {
+	if err := t.deps.Forget(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	for _, nc := range []*nats.Conn{t.front, t.nc} {
+		for err := nc.FlushWithContext(ctx); err != nil; err = nc.FlushWithContext(ctx) {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("connect to the broker again: %w", err)
+			case <-time.After(reconnectLook):
+			}
+		}
+	}
+	return nil
 }
 
 // Recent are the newest events of the stream.
