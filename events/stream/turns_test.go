@@ -417,3 +417,25 @@ func TestPartOfABatchIsNotRead(t *testing.T) {
 	s.publish("6", "")
 	reads(6, 1, 2, 3, 4, 6)
 }
+
+// TestStartDoesNotReadAllLargeEvents: a start read 16,384 events however large they were. A part of a batch of small ones behind them is
+// removed all the same.
+func TestStartDoesNotReadAllLargeEvents(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	const large, size = 100, 1 << 20
+	for i := range large {
+		if _, err := s.js.Publish(t.Context(), subject, make([]byte, size-1000), jetstream.WithMsgID(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, recent, err := s.turns.Mend(t.Context()); err != nil || len(recent.IDs) > 80 || len(recent.IDs) < 40 || recent.Since.IsZero() {
+		t.Errorf("read %d events, the oldest of %s, %v", len(recent.IDs), recent.Since, err)
+	}
+	for i := range large {
+		s.publish(fmt.Sprint("small-", i), fmt.Sprintf("%d/%d", large+1, 2*large))
+	}
+	if removed, _, err := s.turns.Mend(t.Context()); err != nil || removed != large {
+		t.Errorf("removed %d, %v", removed, err)
+	}
+}
