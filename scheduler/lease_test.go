@@ -148,3 +148,23 @@ func TestLeaseOfAKilledBroker(t *testing.T) {
 		t.Error("another's lease was taken")
 	}
 }
+
+// TestSchedulerDoesNotWaitForTheCopyOfStatuses: reading what was left of statuses takes a minute where it is gigabytes on a slow disk,
+// in which nobody looked after timers and held deliveries. Whoever ends it meanwhile does not wait either.
+func TestSchedulerDoesNotWaitForTheCopyOfStatuses(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.Left = NewLeft(t.TempDir(), f.Scheduler.Log)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { must(t, f.Run(ctx)) })
+	defer running.Wait()
+	defer cancel()
+	natstest.Eventually(t, patience, func() bool {
+		l := f.lease.Load()
+		return l != nil && l.ours()
+	})
+	if f.index.copied == f.Left.copied {
+		t.Error("the copy is used before it is read")
+	}
+}

@@ -43,9 +43,9 @@ func (l *Left) Read(ctx context.Context) {
 	close(l.read)
 }
 
-// takeUp waits for what the process before has left. It returns false when ctx ended before.
+// takeUp waits for what the process before has left, the first time. It returns false when ctx ended before.
 func (x *indexer) takeUp(ctx context.Context) bool {
-	if x.Left == nil {
+	if x.Left == nil || x.copied == x.Left.copied {
 		return true
 	}
 	select {

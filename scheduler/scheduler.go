@@ -97,9 +97,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
 	s.lease.Store(l)
 	if s.cfg.Index {
-		if !s.index.takeUp(ctx) {
-			return nil
-		}
 		defer s.index.leaveCopy()
 	} else if s.Left != nil {
 		if err := errors.Join(s.Left.copied.sweep(), s.Left.backlog.sweep()); err != nil {
@@ -116,7 +113,11 @@ func (s *Scheduler) act(ctx context.Context) {
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
 	if s.cfg.Index {
-		loops.Go(func() { s.runIndex(ctx) })
+		loops.Go(func() {
+			if s.index.takeUp(ctx) { // all else need not wait for that
+				s.runIndex(ctx)
+			}
+		})
 	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	loops.Go(func() { newReplays(s).run(ctx) })

@@ -140,6 +140,20 @@ func (l *EventLog) awaitWhole(ctx context.Context, e *StoredEvent, behind uint64
 	}
 }
 
+// isWhole is awaitWhole of an event that may have been stored long ago: then the end of its batch is there.
+func (l *EventLog) isWhole(ctx context.Context, e *StoredEvent, mark together) (there bool, err error) {
+	end, err := l.direct(ctx, Events, getRequest{Sequence: mark.last()})
+	if err != nil {
+		return false, err
+	}
+	if end != nil {
+		if m, _ := togetherOf(end.Header); m == mark {
+			return true, nil
+		}
+	}
+	return l.awaitWhole(ctx, e, 0)
+}
+
 // followStatus reads what the broker says beside messages: whether the pull has ended.
 func followStatus(msg *nats.Msg) (ended bool, err error) {
 	switch status := msg.Header.Get("Status"); status {

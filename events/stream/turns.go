@@ -21,9 +21,16 @@ const maxPlain = 4096
 // without an answer is. Headers of so many come in a tenth of a second.
 const maxRecent = 16 << 10
 
+// recentBytes bounds that where events are large, about: of 1 MB each, so many would be read for half a minute before the process is ready.
+// A batch has 8 MiB.
+const recentBytes = 64 << 20
+
 // plainRest is how long batches are atomic after one that was torn: where the stream is full others would be too, and each costs a
 // start of the broker.
 const plainRest = time.Minute
+
+// reconnectLook is between two looks whether a connection is to the new broker.
+const reconnectLook = 5 * time.Millisecond
 
 // Turns lets those of a process that store events do so one after the other. While nobody else stores any, a batch is then published
 // as plain messages, which are stored one behind the other; unless all of them are, those that are get removed. An atomic batch has
@@ -114,7 +121,7 @@ func (t *Turns) repair(ctx context.Context) error {
 	}
 	if t.torn.removed {
 		t.rest = time.Now().Add(plainRest)
-		if err := t.deps.Forget(ctx); err != nil {
+		if err := t.forget(ctx); err != nil {
 			return err
 		}
 	}
@@ -181,7 +188,11 @@ func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error
 	var part []uint64 // the last messages that have the same mark
 	var mark together
 	var wrong error
-	s := scan{stream: Events, from: max(state.First, state.Last-min(state.Last, maxRecent)+1), to: state.Last, headersOnly: true}
+	from, err := t.recentFrom(ctx, state)
+	if err != nil {
+		return 0, recent, err
+	}
+	s := scan{stream: Events, from: from, to: state.Last, headersOnly: true}
 	err = t.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
 		m, _ := togetherOf(msg.Header)
 		if m != mark {
@@ -201,7 +212,42 @@ func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error
 		return 0, recent, err
 	}
 	recent.IDs = recent.IDs[:len(recent.IDs)-len(part)]
-	return len(part), recent, t.deps.Forget(ctx)
+	return len(part), recent, t.forget(ctx)
+}
+
+// recentFrom is where Mend begins to read, at the beginning of the last batch or before.
+func (t *Turns) recentFrom(ctx context.Context, state streamState) (uint64, error) {
+	newest, err := t.leader(ctx, Events, getRequest{Sequence: state.Last})
+	if err != nil {
+		return 0, err
+	}
+	few := max(recentBytes*state.Messages/max(state.Bytes, 1), 1)
+	if newest == nil { // removed, as what lies before it may be: a batch may begin anywhere
+		few = maxPlain
+	} else if m, ok := togetherOf(newest.Header); ok && m.first <= state.Last {
+		few = max(few, min(state.Last-m.first+1, maxPlain))
+	}
+	return max(state.First, state.Last-min(state.Last, maxRecent, few)+1), nil
+}
+
+// forget has the broker forget what is removed. It returns when our connections are to the broker that has: what is asked on one that has
+// not noticed yet that the other has ended is lost, and answered when it is too late.
+func (t *Turns) forget(ctx context.Context) error {
+	if err := t.deps.Forget(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	for _, nc := range []*nats.Conn{t.front, t.nc} {
+		for err := nc.FlushWithContext(ctx); err != nil; err = nc.FlushWithContext(ctx) {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("connect to the broker again: %w", err)
+			case <-time.After(reconnectLook):
+			}
+		}
+	}
+	return nil
 }
 
 // Recent are the newest events of the stream.

@@ -367,3 +367,75 @@ func TestPartOfABatchIsNotFollowed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPartOfABatchIsNotRead: who reads some events waits for a batch that is being stored, and is not told of what was removed, as when
+// somebody asks for a status while the batch that it comes in is stored, and that is torn.
+func TestPartOfABatchIsNotRead(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	log := stream.NewEventLog(s.js)
+	reads := func(through uint64, want ...uint64) {
+		t.Helper()
+		page, _, err := log.After(t.Context(), 1, through, 64)
+		if err != nil {
+			t.Error(err)
+		}
+		var got []uint64
+		for _, e := range page {
+			got = append(got, e.Sequence)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("read %v through %d, want %v", got, through, want)
+		}
+	}
+	s.publish("x", "")
+	s.publish("1", "2/3")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if page, next, err := log.After(ctx, 1, 2, 64); err == nil || len(page) > 0 || next != 1 {
+		t.Errorf("read %d events up to %d of what is being stored, %v", len(page), next, err)
+	}
+	s.publish("2", "2/3")
+	s.publish("3", "2/3")
+	reads(2, 1, 2)
+	reads(4, 1, 2, 3, 4)
+	s.publish("4", "5/9")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		reads(5, 1, 2, 3, 4)
+	}()
+	str, err := s.js.Stream(t.Context(), stream.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := str.DeleteMsg(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	s.publish("5", "6/9") // what somebody has stored events behind stays
+	s.publish("6", "")
+	reads(6, 1, 2, 3, 4, 6)
+}
+
+// TestStartDoesNotReadAllLargeEvents: a start read 16,384 events however large they were. A part of a batch of small ones behind them is
+// removed all the same.
+func TestStartDoesNotReadAllLargeEvents(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	const large, size = 100, 1 << 20
+	for i := range large {
+		if _, err := s.js.Publish(t.Context(), subject, make([]byte, size-1000), jetstream.WithMsgID(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, recent, err := s.turns.Mend(t.Context()); err != nil || len(recent.IDs) > 80 || len(recent.IDs) < 40 || recent.Since.IsZero() {
+		t.Errorf("read %d events, the oldest of %s, %v", len(recent.IDs), recent.Since, err)
+	}
+	for i := range large {
+		s.publish(fmt.Sprint("small-", i), fmt.Sprintf("%d/%d", large+1, 2*large))
+	}
+	if removed, _, err := s.turns.Mend(t.Context()); err != nil || removed != large {
+		t.Errorf("removed %d, %v", removed, err)
+	}
+}
