@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what the API stands on. All but Sinks, Codes, Storage, Checks, Sender and SourceTerminal are needed.
+// Deps is what the API stands on. All but Sinks, Codes, Storage, Unsettled, Checks, Sender, AskStatus and SourceTerminal are needed.
 type Deps struct {
 	JetStream jetstream.JetStream // for reading: on a connection that nothing much is published on
 	Registry  *registry.Registry
@@ -60,10 +60,13 @@ type Deps struct {
 	Codes     map[error]Code // what Fail answers for errors of Ingest that this package cannot know
 	Metrics   *prometheus.Registry
 	Storage   func() float64                      // part of the broker's store in use, 0 to 1
+	Unsettled func() (n uint64, ok bool)          // how many events the worker of this process has not settled, if it knows; nil = it never does
 	Checks    []Check                             // what /readyz asks, beside the broker and the registry
 	Sender    func(context.Context) stream.Sender // where requests of this process would come from
 	Log       zerolog.Logger
 
+	// AskStatus asks for a status where the index of them is in this process, as stream.Statuses.Ask does; ok is false when it is not.
+	AskStatus func(context.Context, stream.StatusName) (s *stream.Status, ok bool)
 	// SourceTerminal returns the statuses that complete an item of a status source of a tenant; none = there is no such
 	// source, or nothing completes its items. nil = there are no sources.
 	SourceTerminal func(tenant, id string) []string
@@ -108,7 +111,7 @@ func New(deps Deps, cfg Config) (*API, error) {
 	a.sampled = deps.Log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second})
 	a.events, a.waiting, a.dead = stream.NewEventLog(deps.JetStream), stream.NewWaitlist(deps.JetStream), stream.NewDeadList(deps.JetStream)
 	a.history, a.status = stream.NewHistory(deps.JetStream, a.match).WithLanes(a.laneVersions), stream.NewStatuses(deps.JetStream)
-	backlog := stream.NewBacklog(a.history)
+	backlog := stream.NewBacklog(a.history).WithUnsettled(deps.Unsettled)
 	a.pending = newPendingCounts(backlog)
 	a.cancels, a.lanes = newCancels(), stream.NewLanes(deps.JetStream)
 	a.replays = stream.NewReplays(deps.JetStream, deps.Writer)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hookfleet/hookfleet/events"
@@ -76,14 +77,18 @@ func (a *API) getStatus(c *call, subject string) error {
 	}
 	tenant = cmp.Or(tenant, events.DefaultTenant)
 	ctx := c.r.Context()
+	var stale error // of what completed depends on: the broker is asked for that at the same time
+	var refresh sync.WaitGroup
+	refresh.Go(func() { stale = a.deps.Registry.Fresh(ctx) })
 	patience, cancel := context.WithTimeout(ctx, statusPatience)
 	name := stream.StatusName{Tenant: tenant, Subject: subject, Type: c.query.text("type")}
-	s, behind := a.status.Ask(patience, name)
+	s, behind := a.askStatus(patience, name)
 	cancel()
 	var err error
 	if s == nil {
 		s, err = a.status.Newest(ctx, name.Tenant, name.Subject, name.Type)
 	}
+	refresh.Wait()
 	switch {
 	case errors.Is(err, stream.ErrManyTypes):
 		return faulty(CodeInvalidParameter, events.Fault{Pointer: "type", Detail: "is required for a subject with statuses of so many types"})
@@ -98,7 +103,7 @@ func (a *API) getStatus(c *call, subject string) error {
 		return errNoStatus()
 	}
 	value := s.Value()
-	completed, err := a.completes(ctx, s, value)
+	completed, err := a.completes(ctx, s, value, stale)
 	if err != nil {
 		return err
 	}
@@ -113,6 +118,16 @@ func (a *API) getStatus(c *call, subject string) error {
 	return nil
 }
 
+// askStatus asks who keeps the index: in this process, or by the broker.
+func (a *API) askStatus(ctx context.Context, name stream.StatusName) (*stream.Status, error) {
+	if a.deps.AskStatus != nil {
+		if s, ok := a.deps.AskStatus(ctx, name); ok {
+			return s, nil
+		}
+	}
+	return a.status.Ask(ctx, name)
+}
+
 func errNoStatus() error {
 	return problem(CodeNotFound, "no event with a data.status is known of this subject")
 }
@@ -120,8 +135,9 @@ func errNoStatus() error {
 // everyVersion is a sequence that only subscriptions as they are now match.
 const everyVersion = 1<<63 - 1
 
-// completes reports whether nothing is to follow the status, as subscriptions and sources are now.
-func (a *API) completes(ctx context.Context, s *stream.Status, value string) (bool, error) {
+// completes reports whether nothing is to follow the status, as subscriptions and sources are now; stale says that what the
+// subscriptions are is not known.
+func (a *API) completes(ctx context.Context, s *stream.Status, value string, stale error) (bool, error) {
 	if id, ok := strings.CutPrefix(s.Event.Source(), sourcePrefix); ok {
 		if err := a.deps.Registry.FreshSources(ctx); err != nil {
 			return false, err
@@ -131,8 +147,8 @@ func (a *API) completes(ctx context.Context, s *stream.Status, value string) (bo
 			return true, nil
 		}
 	}
-	if err := a.deps.Registry.Fresh(ctx); err != nil {
-		return false, err
+	if stale != nil {
+		return false, stale
 	}
 	for _, m := range a.deps.Registry.Matched(s.Event, everyVersion, nil) {
 		if m.Entry == nil || m.Entry.Subscription.Config.Lifecycle == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,8 +36,12 @@ type IngestDeps struct {
 	Batches *stream.Batches
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
-	// them is answered. It must not wait. nil = nobody is told.
-	Stored  func(first uint64, evts []*events.Event)
+	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
+	Stored func(first uint64, evts []*events.Event, came time.Time)
+	// Dedupe is the window in which an id that comes again is a duplicate; 0 = it has no end. Recent are the message ids that came
+	// within it before the start.
+	Dedupe  time.Duration
+	Recent  []string
 	Metrics prometheus.Registerer
 }
 
@@ -46,8 +51,9 @@ type Ingest struct {
 	writer   *stream.Writer
 	batches  *stream.Batches
 	admit    func(bytes int) error
-	stored   func(first uint64, evts []*events.Event)
+	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
+	known    *known
 }
 
 // NewIngest makes an ingest. It starts nothing.
@@ -62,7 +68,11 @@ func NewIngest(deps IngestDeps) *Ingest {
 		i.admit = func(int) error { return nil }
 	}
 	if i.stored == nil {
-		i.stored = func(uint64, []*events.Event) {}
+		i.stored = func(uint64, []*events.Event, time.Time) {}
+	}
+	i.known = newKnown(deps.Dedupe)
+	for _, id := range deps.Recent {
+		i.known.add(id, time.Now())
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -71,6 +81,7 @@ func NewIngest(deps IngestDeps) *Ingest {
 // Accept stores all of evts or none, and returns when they are durable, with a receipt for each in order. Errors are
 // *events.Invalid, ErrReuse, ErrUnavailable.
 func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, error) {
+	came := time.Now()
 	entries, err := i.entries(evts)
 	if err != nil {
 		return nil, err
@@ -79,10 +90,11 @@ func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, e
 	case 0:
 		return []Receipt{}, nil
 	case 1:
-		r, err := i.acceptOne(ctx, evts[0], entries[0].Message())
+		i.mayKnow(entries)
+		r, err := i.acceptOne(ctx, evts[0], entries[0].Message(), came)
 		return []Receipt{r}, err
 	default:
-		return i.acceptBatch(ctx, evts, entries)
+		return i.acceptBatch(ctx, evts, entries, came)
 	}
 }
 
@@ -134,21 +146,21 @@ func message(e *events.Event) *nats.Msg {
 	return one.Message()
 }
 
-func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg) (Receipt, error) {
+func (i *Ingest) acceptOne(ctx context.Context, e *events.Event, m *nats.Msg, came time.Time) (Receipt, error) {
 	ack, err := i.writer.Write(ctx, m, stream.Events)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return i.receipt(ctx, e, ack)
+	return i.receipt(ctx, e, ack, came)
 }
 
 // receipt answers for one stored event; a duplicate must be the same event.
-func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack) (Receipt, error) {
+func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack, came time.Time) (Receipt, error) {
 	r := receiptOf(e, ack.Sequence)
 	r.Duplicate = ack.Duplicate
 	if !ack.Duplicate {
 		i.accepted.Inc()
-		i.stored(ack.Sequence, []*events.Event{e})
+		i.stored(ack.Sequence, []*events.Event{e}, came)
 		return r, nil
 	}
 	same, err := isStored(ctx, i.js, e, ack.Sequence)
@@ -184,11 +196,15 @@ func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequ
 
 // acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
 // one of them is another event under the same id, nothing is stored.
-func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
-	first, err := i.batches.Store(ctx, stream.Events, entries)
+func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
+	store := i.batches.StoreFresh
+	if i.mayKnow(entries) {
+		store = i.batches.Store
+	}
+	first, err := store(ctx, stream.Events, entries)
 	switch {
 	case errors.Is(err, stream.ErrDuplicateInBatch): // which the broker says of either kind
-		return i.acceptSome(ctx, evts, entries)
+		return i.acceptSome(ctx, evts, entries, came)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -197,12 +213,21 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 		receipts[n] = receiptOf(e, first+uint64(n))
 	}
 	i.accepted.Add(float64(len(evts)))
-	i.stored(first, evts)
+	i.stored(first, evts, came)
 	return receipts, nil
 }
 
+// mayKnow notes the ids of entries, and reports whether one of them may have been published before.
+func (i *Ingest) mayKnow(entries []stream.Entry) (may bool) {
+	now := time.Now()
+	for n := range entries {
+		may = i.known.add(entries[n].ID, now) || may
+	}
+	return may
+}
+
 // acceptSome is acceptBatch where some events are known already, or stand twice in the batch.
-func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry) ([]Receipt, error) {
+func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
 	receipts := make([]Receipt, len(evts))
 	twins, fresh, err := twinsOf(evts, entries)
 	if err != nil {
@@ -219,7 +244,7 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 		case err == nil:
 			for n, at := range fresh {
 				receipts[at] = receiptOf(evts[at], first+uint64(n))
-				i.stored(first+uint64(n), evts[at:at+1])
+				i.stored(first+uint64(n), []*events.Event{evts[at].Detached()}, came) // of a batch of which little may be new
 			}
 			i.accepted.Add(float64(len(fresh)))
 			for at, twin := range twins {
@@ -269,6 +294,10 @@ func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, f
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
 func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entries []stream.Entry, fresh []int, receipts []Receipt) ([]int, error) {
+	removals, err := i.batches.Removals()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	var left []int
 	for _, at := range fresh {
 		sequence, err := i.batches.Probe(ctx, entries[at].Message())
@@ -279,11 +308,17 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 			left = append(left, at)
 			continue
 		}
-		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true})
+		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true}, time.Time{})
 		if err != nil {
 			return nil, err
 		}
 		receipts[at] = r
+	}
+	switch now, err := i.batches.Removals(); {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case now != removals:
+		return nil, fmt.Errorf("%w: what is known was removed meanwhile", ErrUnavailable)
 	}
 	return left, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -58,6 +59,7 @@ func (r *Responder) Run(ctx context.Context) error {
 
 // take stores one event and answers when it is durable, without waiting here.
 func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGroup) {
+	came := time.Now()
 	e, err := parsePublished(m)
 	if err != nil {
 		r.refuse(m, err)
@@ -68,18 +70,19 @@ func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGr
 		r.refuse(m, err)
 		return
 	}
+	r.ingest.mayKnow(entries)
 	checking.Add(1)
 	err = r.ingest.writer.Submit(entries[0].Message(), stream.Events, func(ack stream.Ack, err error) {
 		if err != nil || !ack.Duplicate {
 			defer checking.Done()
-			r.stored(ctx, m, e, ack, err)
+			r.stored(ctx, m, e, ack, came, err)
 			return
 		}
 		checking.Go(func() {
 			defer checking.Done()
 			r.checks <- struct{}{}
 			defer func() { <-r.checks }()
-			r.stored(ctx, m, e, ack, nil)
+			r.stored(ctx, m, e, ack, came, nil)
 		})
 	})
 	if err != nil {
@@ -88,12 +91,12 @@ func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGr
 	}
 }
 
-func (r *Responder) stored(ctx context.Context, m *nats.Msg, e *events.Event, ack stream.Ack, err error) {
+func (r *Responder) stored(ctx context.Context, m *nats.Msg, e *events.Event, ack stream.Ack, came time.Time, err error) {
 	if err != nil {
 		r.refuse(m, fmt.Errorf("%w: %w", ErrUnavailable, err))
 		return
 	}
-	receipt, err := r.ingest.receipt(context.WithoutCancel(ctx), e, ack)
+	receipt, err := r.ingest.receipt(context.WithoutCancel(ctx), e, ack, came)
 	if err != nil {
 		r.refuse(m, err)
 		return

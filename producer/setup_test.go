@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,7 +30,7 @@ type fleet struct {
 	told []string // ids and sequences that Stored was told
 }
 
-func (f *fleet) tell(first uint64, evts []*events.Event) {
+func (f *fleet) tell(first uint64, evts []*events.Event, _ time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, e := range evts {

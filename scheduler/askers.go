@@ -25,49 +25,80 @@ const (
 	askerGrace = 25 * time.Millisecond
 )
 
+// asker is one who waits until the index has all events so far.
+type asker struct {
+	stream.StatusQuestion
+	msg   *nats.Msg    // nil = it is in this process
+	reply chan<- reply // with room for one
+}
+
+// reply is the answer to an asker in this process.
+type reply struct {
+	behind bool                 // it waited in vain
+	status *stream.StoredStatus // nil = the broker has to be asked
+}
+
+// newAsker is who has sent a message.
+func newAsker(m *nats.Msg) *asker {
+	a := &asker{msg: m}
+	if json.Unmarshal(m.Data, &a.StatusQuestion) != nil {
+		a.StatusQuestion = stream.StatusQuestion{} // all
+	}
+	return a
+}
+
+// answer answers; who is gone needs none.
+func (a *asker) answer(r reply) {
+	switch {
+	case a.msg == nil:
+		a.reply <- r
+	case r.behind:
+		_ = a.msg.Respond(stream.StillBehind)
+	case r.status == nil || a.msg.RespondMsg(&nats.Msg{Header: r.status.Header, Data: r.status.Data}) != nil:
+		_ = a.msg.Respond(nil)
+	}
+}
+
 // answer answers those who wait until all events so far are in the index, many at a time.
-func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg) {
+func (x *indexer) answer(ctx context.Context, askers <-chan *nats.Msg, desk <-chan *asker) {
 	for {
-		var waiting []*nats.Msg
+		var waiting []*asker
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-askers:
-			waiting = append(waiting, m)
+			waiting = append(waiting, newAsker(m))
+		case a := <-desk:
+			waiting = append(waiting, a)
 		}
 		for more := true; more; {
 			select {
 			case m := <-askers:
-				waiting = append(waiting, m)
+				waiting = append(waiting, newAsker(m))
+			case a := <-desk:
+				waiting = append(waiting, a)
 			default:
 				more = false
 			}
 		}
-		questions := make([]stream.StatusQuestion, len(waiting))
-		for i, m := range waiting {
-			if json.Unmarshal(m.Data, &questions[i]) != nil {
-				questions[i] = stream.StatusQuestion{} // all
+		x.asked.Store(time.Now().UnixNano())
+		behind := x.catchUp(ctx) != nil || x.storeAsked(ctx, waiting) != nil
+		for _, a := range waiting {
+			r := reply{behind: behind}
+			if !behind && a.Take {
+				r.status = x.give(a.StatusName)
 			}
-		}
-		behind := x.catchUp(ctx) != nil || x.storeAsked(ctx, questions) != nil
-		for i, m := range waiting {
-			switch { // who is gone needs no answer
-			case behind:
-				_ = m.Respond(stream.StillBehind)
-			case !questions[i].Take || !x.give(m, questions[i].StatusName):
-				_ = m.Respond(nil)
-			}
+			a.answer(r)
 		}
 	}
 }
 
-// give answers with a status that is at hand. While another may keep the index already, only the broker knows.
-func (x *indexer) give(m *nats.Msg, name stream.StatusName) bool {
+// give returns a status that is at hand. While another may keep the index already, only the broker knows.
+func (x *indexer) give(name stream.StatusName) *stream.StoredStatus {
 	if l := x.lease.Load(); l != nil && !l.ours() {
-		return false
+		return nil
 	}
-	s := x.copied.newest(name)
-	return s != nil && m.RespondMsg(&nats.Msg{Header: s.Header, Data: s.Data}) == nil
+	return x.copied.newest(name)
 }
 
 // refuse takes no more questions, and answers those that came before that was known, so that who asked tries again, at the next
@@ -86,20 +117,25 @@ func (x *indexer) refuse(sub *nats.Subscription, askers <-chan *nats.Msg) {
 }
 
 // storeAsked stores what is asked for. Who does not say what, of an earlier release, wants everything.
-func (x *indexer) storeAsked(ctx context.Context, questions []stream.StatusQuestion) error {
+func (x *indexer) storeAsked(ctx context.Context, waiting []*asker) error {
 	ctx, cancel := context.WithTimeout(ctx, indexAnswer)
 	defer cancel()
-	names := make([]stream.StatusName, len(questions))
-	for i, q := range questions {
-		if q.Subject == "" {
+	names := make([]stream.StatusName, len(waiting))
+	for i, a := range waiting {
+		if a.Subject == "" {
 			return x.storeAll(ctx)
 		}
-		names[i] = q.StatusName
+		names[i] = a.StatusName
 	}
 	return x.storeOf(ctx, names)
 }
 
 func (x *indexer) storeAll(ctx context.Context) error {
+	for x.backlog.waits() > 0 && ctx.Err() == nil {
+		if _, err := x.drainNext(ctx, storeAtOnce); err != nil {
+			return err
+		}
+	}
 	last := x.intake.last()
 	for ctx.Err() == nil {
 		if more, err := x.storeNext(ctx, last); err != nil || !more {

@@ -22,13 +22,13 @@ type Config struct {
 	Index      bool          // whether there is an index of statuses
 	SaveIndex  time.Duration // how often statuses are stored, and it is saved how far the index of them has come
 
-	CopyDir  string        // where a copy of the statuses is kept while the process runs; "" = the system's directory for such
-	CopyKept bool          // it is left to the next process; then no other may use CopyDir, which need not be there yet
+	CopyDir  string        // where a copy of the statuses is kept while the process runs, unless Deps.Left says so; "" = the system's directory for such
 	CopyLook time.Duration // how often it is compared with what the broker has
 	CopyRest time.Duration // how long there is none after one that was given up
 
 	LeaseRenew  time.Duration // how often the one that acts says so
 	LeaseExpiry time.Duration // after how long without a word another takes over
+	Broker      bool          // this process runs the broker, alone with its store
 }
 
 // DefaultConfig returns settings that cost a fiftieth of a core with a million timers, and find a dropped one within a minute

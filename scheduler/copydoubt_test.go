@@ -106,14 +106,16 @@ func TestCopyIsNotKeptWithoutStatuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir() + "/[1]"
 	c := newStatusCopy(dir, true)
-	_, _, err := c.takeUp()
+	_, _, err := c.takeUp(t.Context())
 	must(t, err)
 	name := stream.StatusName{Tenant: "acme", Subject: "s", Type: "t"}
 	must(t, c.put(0, storedStatus(t, name, 1, time.Now(), stream.Mark{Sequence: 1}, 100)))
-	must(t, c.leaveBehind(1, time.Now()))
-	must(t, os.WriteFile(filepath.Join(dir, keptIndex+".new"), nil, 0o600))
+	c.complete = true
+	must(t, c.note(checkpoint{Through: 1, Created: time.Now(), Durable: true}))
+	c.leaveBehind()
+	must(t, os.WriteFile(filepath.Join(dir, keptNew), nil, 0o600))
 	f := tapped(t)
-	f.cfg.Index, f.cfg.CopyDir, f.cfg.CopyKept = false, dir, true
+	f.cfg.Index, f.Left = false, NewLeft(dir, f.Scheduler.Log)
 	f.index = newIndexer(f.Scheduler)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -57,26 +57,33 @@ func (x *indexer) keepCopy(ctx context.Context) {
 	}
 }
 
-// takeCopyUp takes what the process before has left.
-func (x *indexer) takeCopyUp() {
-	if !x.copied.kept {
-		return
-	}
-	var err error
-	if x.copying.through, x.copying.created, err = x.copied.takeUp(); err != nil {
-		x.Log.Warn().Err(err).Msg("statuses are copied anew")
-	}
-}
-
-// leaveCopy leaves it to the next process, if all of it is there and in the broker for good.
+// leaveCopy leaves it to the next process, if all of it is there.
 func (x *indexer) leaveCopy() {
-	if !x.copied.kept || !x.copied.complete || x.copied.partial || x.copying.through == 0 || !x.settled.Load() {
+	x.leaveBacklog()
+	if err := x.noteCopy(x.settled.Load()); err != nil {
+		x.Log.Warn().Err(err).Msg("the next process copies the statuses anew")
 		x.copied.drop()
 		return
 	}
-	if err := x.copied.leaveBehind(x.copying.through, x.copying.created); err != nil {
-		x.Log.Warn().Err(err).Msg("the next process copies the statuses anew")
+	if x.copied.checked == nil {
+		x.copied.drop()
+		return
 	}
+	x.copied.leaveBehind()
+}
+
+// noteCopy writes down how far the copy is, for the next process; durable says that the broker has all of it for good.
+func (x *indexer) noteCopy(durable bool) error {
+	if !x.copied.kept {
+		return nil
+	}
+	x.storing.Lock()
+	p := checkpoint{Through: x.copying.through, Created: x.copying.created, Durable: durable}
+	x.storing.Unlock()
+	if err := x.copied.note(p); err != nil {
+		return fmt.Errorf("%w: %w", errCopy, err)
+	}
+	return nil
 }
 
 // doubtCopy is for the time until it has what another may have stored since it was kept. Of one that has nothing what is put
@@ -125,6 +132,9 @@ func (x *indexer) copyLook(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := x.noteCopy(false); err != nil {
+		return err
+	}
 	if err := x.copied.tidy(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errCopy, err)
 	}
@@ -165,6 +175,9 @@ func (x *indexer) followCopy(ctx context.Context, certain uint64) (*lag, error) 
 		if err := x.copyRange(ctx, behind, &x.copying.through); err != nil || x.copying.through < behind.to {
 			return nil, err // a replica may be behind
 		}
+	}
+	if x.copied.says().certain > extent.Messages {
+		return nil, errRewritten
 	}
 	x.copying.through = extent.Last
 	x.copied.set(func(c *statusCopy) {

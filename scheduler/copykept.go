@@ -1,10 +1,11 @@
 package scheduler
 
 import (
-	"encoding/binary"
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,63 +13,181 @@ import (
 	"time"
 )
 
-// A process that ends in good order leaves its copy to the next one, which so needs to read only what was stored since: the
-// files, and beside them what it had in memory. That is removed when it is read, so that nobody takes what a killed process
-// left. Nothing is synced: what a power cut takes from files that are only appended to, the checksums find.
+// A copy outlives its process, however that ends: files that are only appended to, and a checkpoint, which says how much of them
+// counts and which part of the stream that is. It is written after what it speaks of was handed to the kernel, which a kill does not
+// touch, and in place of the one before at once. No file goes before a checkpoint does without it. So whichever checkpoint is found
+// is true of the files as they were then, and what came behind is read from the stream.
+//
+// Nothing is synced. What the files lack after a power cut the checksums find; but the stream may lack its newest messages then, too,
+// and have others in their place. So a checkpoint counts until the machine is started again, and longer only where what it
+// speaks of is in the stream for good.
 const (
-	keptIndex = "index"
-	keptFile  = "segment-" // + number
-	keptMagic = "hookfleet statuses 1"
+	keptCheckpoint = "checkpoint"
+	keptNew        = keptCheckpoint + ".new"
+	keptFile       = "segment-" // + name of the copy, dash, number
+	keptFormat     = 2          // 1 was in a file "index"
+	keptBefore     = "index"
+	// keptBacklog begins the names of files of statuses that wait to be stored.
+	keptBacklog = "waiting-"
 )
 
-// leaveBehind writes down what is in memory, for the next process.
-func (c *statusCopy) leaveBehind(through uint64, created time.Time) error {
+// checkpoint is what is written down of a copy.
+type checkpoint struct {
+	Format   int         `json:"format"`
+	Copy     string      `json:"copy"`
+	Boot     string      `json:"boot"`    // when the machine was started
+	Durable  bool        `json:"durable"` // the stream keeps it, also when the machine loses its power
+	Created  time.Time   `json:"created"` // when the stream was
+	Through  uint64      `json:"through"` // everything in the stream up to here is in the files, as far as it is not replaced
+	Saved    uint64      `json:"saved,omitempty"`
+	Subjects int         `json:"subjects"`
+	Segments []keptBytes `json:"segments"`
+}
+
+// keptBytes is how much of a file counts.
+type keptBytes struct {
+	Number int   `json:"number"`
+	Size   int64 `json:"size"`
+}
+
+// bootID is another one each time the machine is started; "" where that is not to be known.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// note writes down how far it is. Of a copy that lacks something nothing is written: the checkpoint before is as true as it was. It is
+// called by one goroutine at a time, as giveUp is.
+func (c *statusCopy) note(p checkpoint) error {
+	c.changing.Lock()
+	p.Format, p.Copy, p.Boot = keptFormat, c.name, c.boot
+	c.noted = p
+	text, generation := c.checkpoint(nil), c.generation
+	c.changing.Unlock()
+	if text == nil {
+		return nil
+	}
+	return c.check(text, generation)
+}
+
+// checkpoint is the text of one without a segment that is to go; nil = nobody can be told that all of the stream is in the copy.
+// c.changing is held.
+func (c *statusCopy) checkpoint(without *segment) []byte {
+	p := c.noted
+	if !c.kept || !c.complete || c.partial || c.damaged || p.Through == 0 || c.boot == "" && !p.Durable {
+		return nil
+	}
+	p.Subjects = len(c.first)
+	for _, s := range c.segments {
+		if s != nil && s != without {
+			p.Segments = append(p.Segments, keptBytes{s.number, s.size})
+		}
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil // which cannot be, of numbers and texts
+	}
+	return text
+}
+
+// check writes a checkpoint in place of the one before. No lock is held: the file system may keep one waiting whenever the broker
+// syncs. Should the copy have been dropped meanwhile, nobody will find what this one speaks of.
+func (c *statusCopy) check(text []byte, generation uint64) error {
+	c.changing.Lock()
+	same := bytes.Equal(text, c.checked)
+	c.changing.Unlock()
+	if same {
+		return nil
+	}
+	name := c.path(keptNew)
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		return fmt.Errorf("write down what is copied of the statuses: %w", err)
+	}
+	if err := os.Rename(name, c.path(keptCheckpoint)); err != nil {
+		return fmt.Errorf("write down what is copied of the statuses: %w", err)
+	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	b := make([]byte, 0, len(keptMagic)+64+40*len(c.segments)+16*len(c.first))
-	add := func(values ...uint64) {
-		for _, v := range values {
-			b = binary.LittleEndian.AppendUint64(b, v)
-		}
+	if c.generation == generation {
+		c.checked = text
 	}
-	b = append(b, keptMagic...)
-	add(through, uint64(created.UnixNano()), uint64(len(c.segments)), uint64(len(c.first)), uint64(len(c.more)))
-	for _, s := range c.segments {
-		if s == nil {
-			add(0, 0, 0, 0)
-			continue
-		}
-		add(uint64(s.size), uint64(s.live), uint64(s.count), uint64(s.oldest.UnixNano()))
+	return nil
+}
+
+// path is where a file of it is.
+func (c *statusCopy) path(name string) string { return filepath.Join(c.dir, c.prefix+name) }
+
+// uncheck removes the checkpoint.
+func (c *statusCopy) uncheck() error {
+	if err := os.Remove(c.path(keptCheckpoint)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the checkpoint of the statuses' copy: %w", err)
 	}
-	for key, p := range c.first {
-		add(key, uint64(p))
+	return nil
+}
+
+// giveUp closes a segment that has nothing any more, once no checkpoint speaks of it.
+func (c *statusCopy) giveUp(s *segment) error {
+	c.changing.Lock()
+	has, count, text, generation := c.has(s), s.count, c.checkpoint(s), c.generation
+	if text == nil {
+		c.checked = nil
 	}
-	for key, places := range c.more {
-		add(key, uint64(len(places)))
-		for _, p := range places {
-			add(uint64(p))
-		}
+	c.changing.Unlock()
+	if !has {
+		return nil
 	}
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	name := filepath.Join(c.dir, keptIndex)
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
-		return fmt.Errorf("leave the copy of statuses: %w", err)
+	if count > 0 {
+		return errRecord
 	}
-	if err := os.Rename(name+".new", name); err != nil {
-		return fmt.Errorf("leave the copy of statuses: %w", err)
+	if err := c.recheck(text, generation); err != nil {
+		return err
 	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.has(s) {
+		c.segments[s.number] = nil
+		s.close()
+	}
+	return nil
+}
+
+// recheck writes a checkpoint, or removes the one before.
+func (c *statusCopy) recheck(text []byte, generation uint64) error {
+	switch {
+	case !c.kept:
+		return nil
+	case text == nil:
+		return c.uncheck()
+	default:
+		return c.check(text, generation)
+	}
+}
+
+// leaveBehind closes the files, and leaves them to the next process.
+func (c *statusCopy) leaveBehind() {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, s := range c.segments {
 		if s != nil {
 			_ = s.file.Close() // what it was written to is whole, or the checksums tell
 		}
 	}
-	return nil
+	c.reset()
+	c.generation++
 }
 
 var errKept = errors.New("it is not whole")
 
-// takeUp takes what the process before has left, and removes what cannot be used.
-func (c *statusCopy) takeUp() (through uint64, created time.Time, err error) {
+// takeUp takes what the process before has left, and removes what cannot be used. It returns up to where in which stream that is;
+// 0 = nothing.
+func (c *statusCopy) takeUp(ctx context.Context) (through uint64, created time.Time, err error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	c.mu.Lock()
@@ -76,87 +195,93 @@ func (c *statusCopy) takeUp() (through uint64, created time.Time, err error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return 0, created, fmt.Errorf("take up the copy of statuses: %w", err)
 	}
-	name := filepath.Join(c.dir, keptIndex)
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(c.path(keptCheckpoint))
 	if err == nil {
-		if err = os.Remove(name); err == nil {
-			through, created, err = c.decode(b)
+		err = c.recover(ctx, b)
+	}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil: // it is as good as before
+		return 0, created, context.Cause(ctx)
+	default:
+		c.clear()
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
 		}
-	}
-	if err == nil {
-		return through, created, nil
-	}
-	c.clear()
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
 	}
 	if err = errors.Join(err, c.sweep()); err != nil {
 		err = fmt.Errorf("take up the copy of statuses: %w", err)
 	}
-	return 0, time.Time{}, err
+	return c.noted.Through, c.noted.Created, err
 }
 
-// sweep removes what is left of a copy that nobody can take up, or is to.
+// recover opens the files that a checkpoint speaks of, and reads what is in them.
+func (c *statusCopy) recover(ctx context.Context, text []byte) error {
+	var p checkpoint
+	if err := json.Unmarshal(text, &p); err != nil {
+		return fmt.Errorf("%w: %w", errKept, err)
+	}
+	if p.Format != keptFormat || !p.Durable && (p.Boot == "" || p.Boot != c.boot) || p.Through == 0 {
+		return os.ErrNotExist // of another release, or from before a power cut
+	}
+	c.name = p.Copy
+	for _, k := range p.Segments {
+		if k.Number < 0 || k.Number >= c.segmentsMost {
+			return errKept
+		}
+		for len(c.segments) <= k.Number {
+			c.segments = append(c.segments, nil)
+		}
+		s, err := c.openSegment(k.Number)
+		if err != nil {
+			return err
+		}
+		c.segments[k.Number] = s
+		s.size = k.Size
+		if c.last == nil || s.size < c.last.size { // else each process would leave one that it has only begun
+			c.last = s
+		}
+	}
+	if err := c.scan(ctx, min(max(p.Subjects, 0), c.subjectsMost)); err != nil {
+		return err
+	}
+	for _, s := range c.segments {
+		if s == nil {
+			continue
+		}
+		if err := s.file.Truncate(s.size); err != nil { // what came behind is read again
+			return err
+		}
+	}
+	p.Subjects, p.Segments, p.Durable, p.Boot = 0, nil, false, c.boot
+	c.noted, c.checked, c.complete, c.trusted = p, text, true, false
+	return nil
+}
+
+// sweep removes what is left of copies that nobody can take up, or is to.
 func (c *statusCopy) sweep() (err error) {
 	left, err := os.ReadDir(c.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	used := map[string]bool{c.prefix + keptCheckpoint: c.checked != nil}
+	for _, s := range c.segments {
+		if s != nil {
+			used[filepath.Base(s.name)] = true
+		}
+	}
 	for _, file := range left {
-		if name := file.Name(); strings.HasPrefix(name, keptFile) || name == keptIndex || name == keptIndex+".new" {
+		name := file.Name()
+		plain, ours := strings.CutPrefix(name, c.prefix)
+		ours = ours && (strings.HasPrefix(plain, keptFile) || plain == keptCheckpoint || plain == keptNew || plain == keptBefore || plain == keptBefore+".new")
+		if ours && !used[name] {
 			err = errors.Join(err, os.Remove(filepath.Join(c.dir, name)))
 		}
 	}
 	return err
 }
 
-// decode reads what leaveBehind wrote, and opens the files.
-func (c *statusCopy) decode(b []byte) (through uint64, created time.Time, err error) {
-	end := len(b) - 4
-	if end < len(keptMagic) || string(b[:len(keptMagic)]) != keptMagic || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
-		return 0, created, errKept
-	}
-	b = b[len(keptMagic):end]
-	next := func() (v uint64) {
-		v, b = binary.LittleEndian.Uint64(b), b[8:]
-		return v
-	}
-	through, created = next(), time.Unix(0, int64(next()))
-	segments, first, more := int(next()), int(next()), int(next())
-	for number := range segments {
-		s := &segment{number: number, size: int64(next()), live: int64(next()), count: int(next()), oldest: time.Unix(0, int64(next()))}
-		c.segments = append(c.segments, nil)
-		if s.size == 0 {
-			continue
-		}
-		s.name = c.nameOf(number)
-		if s.file, err = os.OpenFile(s.name, os.O_RDWR, 0); err != nil {
-			return 0, created, err
-		}
-		c.segments[number] = s
-		if c.last == nil || s.size < c.last.size { // else each process would leave one that it has only begun
-			c.last = s
-		}
-		if info, err := s.file.Stat(); err != nil || info.Size() < s.size {
-			return 0, created, errors.Join(errKept, err)
-		}
-	}
-	c.first = make(map[uint64]place, first)
-	for range first {
-		key := next()
-		c.first[key] = place(next())
-	}
-	for range more {
-		key, n := next(), int(next())
-		for range n {
-			c.more[key] = append(c.more[key], place(next()))
-		}
-	}
-	c.complete, c.trusted = true, false
-	return through, created, nil
-}
-
-// nameOf is the name of a segment's file.
+// nameOf is the name of a segment's file. Each copy has its own, so that no checkpoint is taken for another's.
 func (c *statusCopy) nameOf(number int) string {
-	return filepath.Join(c.dir, keptFile+strconv.Itoa(number))
+	return c.path(keptFile + c.name + "-" + strconv.Itoa(number))
 }

@@ -32,6 +32,9 @@ func newPlace(segment int, offset int64, size int) place {
 func (p place) segment() int  { return int(p >> 48) }
 func (p place) offset() int64 { return int64(p & 0xffff_ffff) }
 
+// order is higher for what lies behind.
+func (p place) order() uint64 { return uint64(p)>>48<<32 | uint64(p)&0xffff_ffff }
+
 // most is at least the length of the record.
 func (p place) most() int { return int(p>>32&0xffff) * lengthStep }
 
@@ -60,6 +63,16 @@ func (c *statusCopy) newSegment(number int) (*segment, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &segment{file: f, number: number}, nil
+}
+
+// openSegment opens the file of a segment that was left.
+func (c *statusCopy) openSegment(number int) (*segment, error) {
+	name := c.nameOf(number)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &segment{file: f, name: name, number: number}, nil
 }
 
 // close gives the room back. What fails there is of no use to anybody, and what is left is removed at the next start.

@@ -32,8 +32,8 @@ func (c *statusCopy) tidy(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !c.giveUp(s) {
-			return fmt.Errorf("tidy the copy of statuses: %w", errRecord)
+		if err := c.giveUp(s); err != nil {
+			return fmt.Errorf("tidy the copy of statuses: %w", err)
 		}
 	}
 }
@@ -125,21 +125,4 @@ func (c *statusCopy) forget(records []newRecord) {
 // has reports whether a segment is still there.
 func (c *statusCopy) has(s *segment) bool {
 	return s.number < len(c.segments) && c.segments[s.number] == s
-}
-
-// giveUp closes a segment, unless it has something.
-func (c *statusCopy) giveUp(s *segment) bool {
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.has(s) {
-		return true
-	}
-	if s.count > 0 {
-		return false
-	}
-	c.segments[s.number] = nil
-	s.close()
-	return true
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
@@ -27,23 +29,38 @@ func (x *indexer) write(ctx context.Context) error {
 	tick := time.NewTicker(min(tightTrim, x.cfg.SaveIndex))
 	defer tick.Stop()
 	settled := time.Now()
+	var drain <-chan time.Time // nil = nothing waits on the disk
+	if x.backlog.waits() > 0 {
+		drain = time.After(0)
+	}
 	for {
 		select {
+		case <-drain:
+			rest, err := x.drain(ctx)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			if drain = nil; x.backlog.waits() > 0 {
+				drain = time.After(rest)
+			}
+			continue
 		case <-x.intake.much:
+			if (drain != nil || x.intake.crowded()) && x.parks() {
+				if err := x.parkAll(ctx); err != nil {
+					return err
+				}
+				if drain == nil {
+					drain = time.After(0)
+				}
+				continue
+			}
 			if due := settled.Add(x.cfg.SaveIndex); time.Now().Before(due) {
 				x.relieve(ctx, due)
 				continue
 			}
 		case <-tick.C:
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), errLost) {
-				return nil // the next one may have stored newer ones, and reads again what waits here
-			}
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
-			defer cancel()
-			err := x.settle(ctx, 0)
-			x.settled.Store(err == nil && x.intake.count() == 0)
-			return err
+			return x.end(ctx)
 		}
 		lasting := x.cfg.SaveIndex / 2
 		if x.tight() {
@@ -52,10 +69,44 @@ func (x *indexer) write(ctx context.Context) error {
 			continue
 		}
 		settled = time.Now()
+		if drain != nil { // which says how far it is
+			if !x.parks() {
+				continue
+			}
+			if err := x.parkAll(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := x.settle(ctx, lasting); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+}
+
+// end stores what there is, for as long as there is time.
+func (x *indexer) end(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errLost) {
+		return nil // the next one may have stored newer ones, and reads again what waits here
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	defer cancel()
+	if x.backlog.waits() > 0 && x.backlog.kept { // it waits for the next process
+		return x.park(ctx)
+	}
+	for x.backlog.waits() > 0 && ctx.Err() == nil {
+		if rest, err := x.drain(ctx); err != nil {
+			return err
+		} else if rest == indexAgain {
+			pause(ctx)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	err := x.settle(ctx, 0)
+	x.settled.Store(err == nil && x.intake.count() == 0)
+	return err
 }
 
 // settle stores everything that there is, and then saves how far that is. It takes its time, so that what else there is to
@@ -84,6 +135,10 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 		select {
 		case <-time.After(rest):
 		case <-x.intake.much:
+			if x.intake.crowded() && x.parks() {
+				signal(x.intake.much)
+				return nil
+			}
 			rest = 0
 		case <-ctx.Done():
 			return nil
@@ -94,6 +149,10 @@ func (x *indexer) settle(ctx context.Context, lasting time.Duration) error {
 // relieve makes room until it is to be saved how far the index is, which else would not happen for as long as much comes in.
 func (x *indexer) relieve(ctx context.Context, due time.Time) {
 	for ctx.Err() == nil && x.intake.over() && time.Now().Before(due) {
+		if x.intake.crowded() && x.parks() { // more comes than can be stored
+			signal(x.intake.much)
+			return
+		}
 		if _, err := x.storeNext(ctx, math.MaxUint64); err != nil && ctx.Err() == nil {
 			x.Log.Warn().Err(err).Msg("statuses not stored; trying again")
 			pause(ctx)
@@ -106,27 +165,38 @@ func (x *indexer) storeNext(ctx context.Context, last uint64) (more bool, err er
 	x.storing.Lock()
 	defer x.storing.Unlock()
 	taken := x.intake.take(storeAtOnce, last)
-	return len(taken) == storeAtOnce, x.storeTaken(ctx, taken)
+	return len(taken) == storeAtOnce, x.storeTaken(ctx, taken, nil)
 }
 
 // storeOf stores what there is of some names.
 func (x *indexer) storeOf(ctx context.Context, names []stream.StatusName) error {
-	if !slices.ContainsFunc(names, x.intake.has) {
+	if !slices.ContainsFunc(names, x.intake.has) && !slices.ContainsFunc(names, x.backlog.has) {
 		return nil
 	}
 	x.storing.Lock()
 	defer x.storing.Unlock()
-	return x.storeTaken(ctx, x.intake.takeOf(names))
+	parked, err := x.backlog.ofNames(names)
+	if err != nil {
+		return err
+	}
+	if err := x.storeTaken(ctx, x.intake.takeOf(names), parked); err != nil {
+		return err
+	}
+	x.backlog.take(parked)
+	return nil
 }
 
-// storeTaken stores statuses that were taken, unless newer ones are there already.
-func (x *indexer) storeTaken(ctx context.Context, taken []*pending) error {
-	if len(taken) == 0 {
+// storeTaken stores statuses that were taken, and some that wait on the disk, unless newer ones are there already.
+func (x *indexer) storeTaken(ctx context.Context, taken []*pending, parked []parked) error {
+	if len(taken)+len(parked) == 0 {
 		return nil
 	}
-	err := errRoom
-	if !x.Storage.Exhausted() {
-		err = x.store(ctx, taken)
+	statuses, err := unsavedOf(taken)
+	if err == nil {
+		for _, p := range parked {
+			statuses = addNewest(statuses, p.unsaved)
+		}
+		err = x.tryStore(ctx, statuses)
 	}
 	if err != nil {
 		x.intake.back()
@@ -136,11 +206,31 @@ func (x *indexer) storeTaken(ctx context.Context, taken []*pending) error {
 	return nil
 }
 
+// addNewest adds a status, of which there may be an older one, or a newer one that stands for both.
+func addNewest(statuses []*unsaved, s *unsaved) []*unsaved {
+	i := slices.IndexFunc(statuses, func(o *unsaved) bool { return o.subject == s.subject })
+	switch {
+	case i < 0:
+		return append(statuses, s)
+	case s.mark.After(statuses[i].mark):
+		statuses[i] = s
+	}
+	return statuses
+}
+
+// tryStore is store, where there is room.
+func (x *indexer) tryStore(ctx context.Context, statuses []*unsaved) error {
+	if x.Storage.Exhausted() {
+		return errRoom
+	}
+	return x.store(ctx, statuses)
+}
+
 var errRoom = errors.New("there is no room")
 
 // store stores statuses side by side. Those that the broker will never take are given up, with a word in the log: else they
 // would stop the index.
-func (x *indexer) store(ctx context.Context, statuses []*pending) error {
+func (x *indexer) store(ctx context.Context, statuses []*unsaved) error {
 	var mu sync.Mutex // of failed, and of what is known of stored
 	var failed []error
 	var stored []*stream.StoredStatus
@@ -151,33 +241,28 @@ func (x *indexer) store(ctx context.Context, statuses []*pending) error {
 	}
 	var all sync.WaitGroup
 	at := time.Now()
-	for _, p := range statuses {
-		subject := p.name()
-		newer, err := x.isNewer(ctx, subject, p.Mark)
+	for _, u := range statuses {
+		newer, err := x.isNewer(ctx, u.subject, u.mark)
 		if err != nil {
 			fail(err)
 		}
 		if err != nil || !newer {
 			continue
 		}
-		msg, err := p.message(subject)
-		if err != nil {
-			fail(err)
-			continue
-		}
+		msg := &nats.Msg{Subject: u.subject, Header: u.header, Data: u.data}
 		all.Add(1)
 		err = x.IndexWriter.Submit(msg, "", func(ack stream.Ack, err error) {
 			defer all.Done()
 			switch {
 			case err == nil:
-				x.recent.note(ack.Sequence, subject, p.Mark)
+				x.recent.note(ack.Sequence, u.subject, u.mark)
 				mu.Lock()
 				defer mu.Unlock()
-				stored = append(stored, &stream.StoredStatus{Subject: subject, Sequence: ack.Sequence, At: at, Header: msg.Header, Data: msg.Data})
+				stored = append(stored, &stream.StoredStatus{Subject: u.subject, Sequence: ack.Sequence, At: at, Header: u.header, Data: u.data})
 			case errors.Is(err, stream.ErrUnknown), errors.Is(err, stream.ErrBusy), errors.Is(err, stream.ErrRefusedFull):
 				fail(err)
 			default:
-				x.Log.Error().Err(err).Uint64("sequence", p.Sequence).Msg("status of an event refused by the broker; left out")
+				x.Log.Error().Err(err).Uint64("sequence", u.mark.Sequence).Msg("status of an event refused by the broker; left out")
 			}
 		})
 		if err != nil {

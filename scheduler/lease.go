@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ import (
 // lease makes one process of the fleet the scheduler. Its holder writes its key again and again; who sees the same
 // revision for as long as LeaseExpiry, by its own clock, takes it by writing over just that revision. So it needs
 // neither equal clocks nor a TTL.
+//
+// Who runs the broker itself says so in what it writes. A store has one broker at a time, which is locked to its process: who
+// runs it now knows that another who said so has ended, killed or not, and need not wait.
 type lease struct {
 	js  jetstream.JetStream
 	cfg Config
@@ -29,12 +33,19 @@ type lease struct {
 	began   time.Time
 }
 
+// brokersLease begins the id of who runs the broker that has the lease. No host is called so.
+const brokersLease = "broker:"
+
 func newLease(js jetstream.JetStream, cfg Config, log zerolog.Logger) *lease {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return &lease{js: js, cfg: cfg, log: log, id: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8]), began: time.Now()}
+	id := fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])
+	if cfg.Broker {
+		id = brokersLease + id
+	}
+	return &lease{js: js, cfg: cfg, log: log, id: id, began: time.Now()}
 }
 
 // run calls act whenever the lease is ours, with a context that ends when it may not be any more, with cause errLost, until
@@ -64,12 +75,13 @@ func (l *lease) acquire(ctx context.Context) (kv jetstream.KeyValue, revision ui
 	var seen uint64
 	var since time.Time
 	for {
-		kv, found, ours, err := l.look(ctx)
+		kv, found, holder, err := l.look(ctx)
 		switch {
 		case err != nil: // the broker is away, which others tell
 		case found == 0:
 			revision, err = l.create(ctx, kv)
-		case ours: // the answer to our writing it was lost
+		case holder == l.id, // the answer to our writing it was lost
+			l.cfg.Broker && strings.HasPrefix(holder, brokersLease):
 			revision, err = l.write(ctx, kv, found)
 		case found != seen:
 			seen, since = found, time.Now()
@@ -97,22 +109,22 @@ var (
 	errLost = errors.New("the lease is lost")
 )
 
-// look returns the lease's revision, 0 = nobody has it, and whether it is we who wrote it.
-func (l *lease) look(ctx context.Context) (kv jetstream.KeyValue, revision uint64, ours bool, err error) {
+// look returns the lease's revision, 0 = nobody has it, and who wrote it.
+func (l *lease) look(ctx context.Context) (kv jetstream.KeyValue, revision uint64, holder string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.LeaseRenew)
 	defer cancel()
 	kv, err = l.js.KeyValue(ctx, stream.BucketFleet)
 	if err != nil {
-		return nil, 0, false, err
+		return nil, 0, "", err
 	}
 	entry, err := kv.Get(ctx, stream.KeyScheduler)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return kv, 0, false, nil
+		return kv, 0, "", nil
 	}
 	if err != nil {
-		return nil, 0, false, err
+		return nil, 0, "", err
 	}
-	return kv, entry.Revision(), string(entry.Value()) == l.id, nil
+	return kv, entry.Revision(), string(entry.Value()), nil
 }
 
 func (l *lease) create(ctx context.Context, kv jetstream.KeyValue) (uint64, error) {

@@ -116,3 +116,55 @@ func revision(t *testing.T, kv jetstream.KeyValue) uint64 {
 	must(t, err)
 	return e.Revision()
 }
+
+// TestLeaseOfAKilledBroker: a process that was killed with the broker in it kept the next one over the same store waiting. What
+// another has, who is connected to the broker, is waited for, and nobody else takes what the broker's process has.
+func TestLeaseOfAKilledBroker(t *testing.T) {
+	t.Parallel()
+	_, js := natstest.Connect(t, natstest.Server(t, t.TempDir()))
+	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: stream.BucketFleet})
+	must(t, err)
+	cfg := DefaultConfig()
+	cfg.LeaseRenew, cfg.LeaseExpiry = 50*time.Millisecond, 10*patience
+	takes := func(broker bool) bool {
+		t.Helper()
+		cfg.Broker = broker
+		ctx, cancel := context.WithTimeout(t.Context(), 10*cfg.LeaseRenew)
+		defer cancel()
+		_, _, ok := newLease(js, cfg, zerolog.Nop()).acquire(ctx)
+		return ok
+	}
+	for range 2 {
+		if !takes(true) {
+			t.Error("the lease of the one before is waited for")
+		}
+	}
+	if takes(false) {
+		t.Error("the lease of the process with the broker was taken")
+	}
+	_, err = kv.Put(t.Context(), stream.KeyScheduler, []byte("other-7-ABCDEFGH"))
+	must(t, err)
+	if takes(true) {
+		t.Error("another's lease was taken")
+	}
+}
+
+// TestSchedulerDoesNotWaitForTheCopyOfStatuses: reading what was left of statuses takes a minute where it is gigabytes on a slow disk,
+// in which nobody looked after timers and held deliveries. Whoever ends it meanwhile does not wait either.
+func TestSchedulerDoesNotWaitForTheCopyOfStatuses(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.Left = NewLeft(t.TempDir(), f.Scheduler.Log)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { must(t, f.Run(ctx)) })
+	defer running.Wait()
+	defer cancel()
+	natstest.Eventually(t, patience, func() bool {
+		l := f.lease.Load()
+		return l != nil && l.ours()
+	})
+	if f.index.copied == f.Left.copied {
+		t.Error("the copy is used before it is read")
+	}
+}

@@ -36,6 +36,8 @@ type Deps struct {
 	IndexWriter *stream.Writer      // stores the statuses
 	Sync        stream.Syncer       // makes them durable; nil where an acknowledgement is that
 	Tap         *Tap                // of what this process stores; nil = all events are read from the broker
+	Left        *Left               // what was left, and is again; nil = nothing is kept, nor was. With Config.Index somebody has to read it
+	Desk        *Desk               // where this process asks for statuses; nil = by the broker
 
 	Replays      jetstream.JetStream // reads what is replayed, on a connection that no live event waits for
 	ReplayWriter *stream.Writer      // makes replays' deliveries, on such a connection too
@@ -95,10 +97,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	l := newLease(s.JS, s.cfg, s.Log)
 	s.lease.Store(l)
 	if s.cfg.Index {
-		s.index.takeCopyUp()
 		defer s.index.leaveCopy()
-	} else if s.cfg.CopyKept {
-		if err := s.index.copied.sweep(); err != nil {
+	} else if s.Left != nil {
+		if err := errors.Join(s.Left.copied.sweep(), s.Left.backlog.sweep()); err != nil {
 			s.Log.Warn().Err(err).Msg("files of a copy of statuses are left, which nobody needs any more")
 		}
 	}
@@ -112,7 +113,11 @@ func (s *Scheduler) act(ctx context.Context) {
 	defer loops.Wait()
 	loops.Go(func() { s.every(ctx, s.cfg.Sweep, "sweep timers", s.sweep) })
 	if s.cfg.Index {
-		loops.Go(func() { s.runIndex(ctx) })
+		loops.Go(func() {
+			if s.index.takeUp(ctx) { // all else need not wait for that
+				s.runIndex(ctx)
+			}
+		})
 	}
 	loops.Go(func() { s.every(ctx, s.cfg.Expire, "look after held deliveries", s.lookAfterHeld) })
 	loops.Go(func() { newReplays(s).run(ctx) })

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"slices"
@@ -32,11 +33,13 @@ const (
 // the broker reads a whole block of 4 MB for one. It knows what it was told of, in whatever order, and keeps of each name the
 // one with the highest sequence; who tells it must see to it that it is told of everything. Where it does not know for certain
 // it says nothing, and the broker is asked: of what has expired or was deleted, of another name with the same hash, of what
-// is not in it. It is never synced. It is safe for concurrent use.
+// is not in it. It is safe for concurrent use.
 type statusCopy struct {
 	dir          string
 	hash         func(string) uint64 // of tenant and subject
 	kept         bool                // its files have names, so that the next process finds them
+	prefix       string              // of these names
+	boot         string              // when the machine was started
 	perSegment   int64
 	segmentsMost int
 	subjectsMost int
@@ -44,6 +47,9 @@ type statusCopy struct {
 	text         []byte     // of put, as the next two: at most copyBuffer and a record
 	records      []newRecord
 	seen         map[uint64]bool
+	name         string             // of its files, another one each time that it was dropped
+	noted        checkpoint         // what is to be written down, without the files
+	checked      []byte             // the checkpoint that is on the disk
 	mu           sync.RWMutex       // of all below
 	first        map[uint64]place   // a status of each subject, by the hash of tenant and subject
 	more         map[uint64][]place // its others
@@ -61,8 +67,11 @@ type statusCopy struct {
 
 // newStatusCopy is empty. In a directory of its own it can be left to the next process.
 func newStatusCopy(dir string, kept bool) *statusCopy {
-	c := &statusCopy{hash: hashOf, seen: map[uint64]bool{}, kept: kept, dir: cmp.Or(dir, os.TempDir()), perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects}
-	c.clear()
+	c := &statusCopy{
+		hash: hashOf, seen: map[uint64]bool{}, kept: kept, boot: bootID(), dir: cmp.Or(dir, os.TempDir()),
+		perSegment: copySegment, segmentsMost: copySegments, subjectsMost: copySubjects,
+	}
+	c.reset()
 	return c
 }
 
@@ -76,10 +85,20 @@ func (c *statusCopy) drop() {
 	c.generation++
 }
 
+// clear gives the files up. Should the checkpoint be left, nobody will find what it speaks of.
 func (c *statusCopy) clear() {
+	if c.kept {
+		_ = c.uncheck()
+	}
 	for _, s := range c.segments {
 		s.close()
 	}
+	c.reset()
+}
+
+// reset begins a copy.
+func (c *statusCopy) reset() {
+	c.name, c.noted, c.checked = rand.Text()[:8], checkpoint{}, nil
 	c.first, c.more, c.segments, c.last = map[uint64]place{}, map[uint64][]place{}, nil, nil
 	c.partial, c.complete, c.damaged, c.trusted, c.highest = false, false, false, true, 0
 }
@@ -255,16 +274,21 @@ func (c *statusCopy) enter(s *segment, end int64, records []newRecord) {
 		if !r.new {
 			c.remove(r.key, r.replaces)
 		}
-		if _, ok := c.first[r.key]; ok {
-			c.more[r.key] = append(c.more[r.key], r.place)
-		} else {
-			c.first[r.key] = r.place
-		}
+		c.add(r.key, r.place)
 		s.live += int64(r.place.most())
 		s.count++
 		if s.oldest.IsZero() || r.at.Before(s.oldest) {
 			s.oldest = r.at
 		}
+	}
+}
+
+// add takes a place into the index.
+func (c *statusCopy) add(key uint64, p place) {
+	if _, ok := c.first[key]; ok {
+		c.more[key] = append(c.more[key], p)
+	} else {
+		c.first[key] = p
 	}
 }
 

@@ -29,9 +29,14 @@ type indexer struct {
 	recent    *recent
 	storing   sync.Mutex    // held by who stores statuses
 	following atomic.Bool   // all events are being read from the broker
+	asked     atomic.Int64  // when somebody last waited for the index, in nanoseconds since 1970
 	lacking   chan struct{} // more is missing than an asker can read by itself
 	copied    *statusCopy
 	copying   copying
+	backlog   *backlog
+	reached   uint64        // all statuses up to this event are stored, of what waited on the disk
+	savedAt   time.Time     // when that was last saved
+	parkAgain time.Time     // nothing is moved to the disk before
 	settled   atomic.Bool   // what was taken in is stored and saved; until more is
 	saved     atomic.Uint64 // how far the index is known to be durable
 	loaded    atomic.Bool   // saved says something
@@ -39,7 +44,7 @@ type indexer struct {
 }
 
 func newIndexer(s *Scheduler) *indexer {
-	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, s.cfg.CopyKept)}
+	return &indexer{Scheduler: s, copied: newStatusCopy(s.cfg.CopyDir, false), backlog: newBacklog(s.cfg.CopyDir, false)}
 }
 
 // progress is what is stored of the index.
@@ -78,6 +83,12 @@ func (x *indexer) run(ctx context.Context) error {
 		return fmt.Errorf("answer who waits for the index: %w", err)
 	}
 	defer x.refuse(sub, askers)
+	var atDesk <-chan *asker // nil = nobody comes
+	if x.Desk != nil {
+		var shut func()
+		atDesk, shut = x.Desk.open()
+		defer shut()
+	}
 	if x.Tap != nil {
 		x.Tap.to.Store(x.intake)
 		defer x.Tap.to.Store(nil)
@@ -86,7 +97,7 @@ func (x *indexer) run(ctx context.Context) error {
 	defer stop(nil)
 	var parts sync.WaitGroup
 	parts.Go(func() { x.read(ctx) })
-	parts.Go(func() { x.answer(ctx, askers) })
+	parts.Go(func() { x.answer(ctx, askers, atDesk) })
 	parts.Go(func() { x.keepCopy(ctx) })
 	parts.Go(func() {
 		x.settled.Store(false)
@@ -98,6 +109,7 @@ func (x *indexer) run(ctx context.Context) error {
 	})
 	parts.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		x.backlog.forget() // it is read again
 		return err
 	}
 	return nil
@@ -122,11 +134,16 @@ func (x *indexer) load(ctx context.Context) error {
 		}
 		x.revision = entry.Revision()
 	}
-	first, _, err := x.events.Bounds(ctx)
+	first, end, err := x.events.Bounds(ctx)
 	if err != nil {
 		return err
 	}
-	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
+	waiting, err := x.resume(ctx, p.Sequence, end)
+	if err != nil {
+		return err
+	}
+	x.reached = 0
+	x.intake, x.recent, x.lacking = newIntake(max(p.Sequence, first-1, waiting)), newRecent(p.Newest, p.Written), make(chan struct{}, 1)
 	// What was stored after that was saved may be newer than what is read again now, and must not be written over by it.
 	if err := x.statuses.Marks(ctx, p.Written, x.recent.note); err != nil {
 		return fmt.Errorf("load the newest statuses: %w", err)

@@ -60,12 +60,27 @@ func (f *fixture) lookUp(name stream.StatusName) *stream.Status {
 	must(f, err)
 	s, err := f.statuses.Newest(f.Context(), name.Tenant, name.Subject, name.Type)
 	must(f, err)
-	switch {
-	case given == nil:
-	case s == nil:
-		f.Errorf("given a status of %+v, and the broker has none", name)
-	case !bytes.Equal(given.Event.AppendStructured(nil), s.Event.AppendStructured(nil)) || given.Mark != s.Mark:
-		f.Errorf("given %+v of %+v, and the broker has %+v", given.Mark, name, s.Mark)
+	for _, given := range []*stream.Status{given, f.atDesk(ctx, name)} {
+		switch {
+		case given == nil:
+		case s == nil:
+			f.Errorf("given a status of %+v, and the broker has none", name)
+		case !bytes.Equal(given.Event.AppendStructured(nil), s.Event.AppendStructured(nil)) || given.Mark != s.Mark:
+			f.Errorf("given %+v of %+v, and the broker has %+v", given.Mark, name, s.Mark)
+		}
+	}
+	return s
+}
+
+// atDesk is what is said in this process.
+func (f *fixture) atDesk(ctx context.Context, name stream.StatusName) *stream.Status {
+	f.Helper()
+	if f.Desk == nil {
+		return nil
+	}
+	s, ok := f.Desk.Ask(ctx, name)
+	if !ok && f.Desk.to.Load() != nil {
+		f.Errorf("nothing is known of %+v in this process", name)
 	}
 	return s
 }

@@ -22,7 +22,7 @@ import (
 func tapped(t testing.TB) *fixture {
 	t.Helper()
 	f := setup(t)
-	f.Tap = &Tap{}
+	f.Tap, f.Desk = &Tap{}, &Desk{}
 	f.cfg.SaveIndex = time.Hour // a test that takes long counts what is stored, too
 	return f
 }
@@ -52,6 +52,31 @@ func (f *fixture) relying() {
 	natstest.Eventually(f, patience, func() bool { return f.Tap.to.Load() != nil && !f.index.following.Load() })
 }
 
+// roomFor is how many bytes of statuses may wait in memory.
+func (f *fixture) roomFor(bytes int) {
+	f.Helper()
+	natstest.Eventually(f, patience, func() bool { return f.Tap.to.Load() != nil })
+	u := f.Tap.to.Load().unstored
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.most = bytes
+}
+
+// TestAskerOfAnEarlierReleaseWaitsForAll: who does not say what it asks for is answered when everything is stored, also what waits on the disk.
+func TestAskerOfAnEarlierReleaseWaitsForAll(t *testing.T) {
+	t.Parallel()
+	f := tapped(t)
+	f.indexing()
+	f.roomFor(20 << 10)
+	for i := range 300 {
+		f.ingest(event(t, fmt.Sprint("s", i), "t", fmt.Sprintf(status, 1, "x")))
+	}
+	must(t, f.statuses.Caught(t.Context()))
+	if n := f.written(); n != 300 {
+		t.Errorf("%d statuses were stored for all", n)
+	}
+}
+
 // TestTapAgainstPlainIndex: of whatever the tap brings in whatever order, late, twice or never, a look-up knows every event
 // that was stored before it.
 func TestTapAgainstPlainIndex(t *testing.T) {
@@ -61,6 +86,9 @@ func TestTapAgainstPlainIndex(t *testing.T) {
 			t.Parallel()
 			f := tapped(t)
 			f.indexing()
+			if seed%2 == 1 { // most of it waits on the disk
+				f.roomFor(2 << 10)
+			}
 			random := rand.New(rand.NewPCG(seed, 1))
 			want := map[string]stream.Mark{}
 			type offer struct {
@@ -263,7 +291,7 @@ func TestTakeOverOfStatuses(t *testing.T) {
 	t.Parallel()
 	f := tapped(t)
 	deps := f.Deps
-	deps.Metrics, deps.Tap = prometheus.NewRegistry(), &Tap{}
+	deps.Metrics, deps.Tap, deps.Desk = prometheus.NewRegistry(), &Tap{}, &Desk{}
 	other, err := New(deps, f.cfg)
 	must(t, err)
 	second := &fixture{t, other, f.js}

@@ -15,7 +15,7 @@ import (
 // Bounds of what is held back. Ten thousand subjects with events of 1 KiB have room in it, each of which is then stored once
 // for all its events of some seconds; with more subjects than have room a status is stored for fewer events each.
 const (
-	maxUnstored = 16 << 20
+	maxUnstored = 24 << 20
 	// unstoredOverhead is about what one takes beside the bytes of its event and its names.
 	unstoredOverhead = 256
 )
@@ -78,7 +78,7 @@ func (u *unstored) put(e *events.Event, m stream.Mark) bool {
 	have.Mark = m
 	have.set(e)
 	u.bytes += have.size - before
-	if u.bytes > u.most/8*7 { // it is stored before the room is wanted
+	if u.bytes > u.most/12*7 { // it is moved on before the room is wanted
 		signal(u.much)
 	}
 	return true
@@ -157,11 +157,18 @@ func (u *unstored) count() int {
 	return u.order.Len()
 }
 
-// over reports whether more than half of the room is taken.
+// over reports whether more than a third of the room is taken.
 func (u *unstored) over() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.bytes > u.most/2
+	return u.bytes > u.most/3
+}
+
+// crowded reports whether the room will soon be taken.
+func (u *unstored) crowded() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.bytes > u.most/12*10
 }
 
 // take takes out those that came first, at most n and at most up to a number, to be written. stored or back must follow
@@ -265,11 +272,27 @@ func (u *unstored) back() {
 // name is where it is stored.
 func (p *pending) name() string { return stream.StatusSubject(p.tenant, p.subject, p.typ) }
 
-// message is the message that stores it.
-func (p *pending) message(subject string) (*nats.Msg, error) {
-	header := p.header
-	if header == nil {
-		header = events.StructuredHeader()
+// unsaved is a status that is to be stored.
+type unsaved struct {
+	subject string // in the stream of statuses
+	mark    stream.Mark
+	header  nats.Header
+	data    []byte
+}
+
+// unsavedOf makes of statuses what is to be stored.
+func unsavedOf(taken []*pending) ([]*unsaved, error) {
+	all := make([]*unsaved, len(taken))
+	for i, p := range taken {
+		header := p.header
+		if header == nil {
+			header = events.StructuredHeader()
+		}
+		msg, err := stream.StatusMessage(p.name(), p.Mark, header, p.payload)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = &unsaved{msg.Subject, p.Mark, msg.Header, msg.Data}
 	}
-	return stream.StatusMessage(subject, p.Mark, header, p.payload)
+	return all, nil
 }

@@ -26,6 +26,9 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	if x == nil {
 		return
 	}
+	if w.feed != nil && w.feed.straggled(from.Sequence) {
+		from.Times = max(from.Times, 2) // read on: its end is not among what was known when we began to pull
+	}
 	if ackFirst {
 		w.finish(m, nil)
 	}
@@ -42,8 +45,40 @@ func (w *Worker) fanOut(ctx, turn context.Context, x *errand, from delivered) er
 		err = fmt.Errorf("tenant %s was stored as %s", e.Tenant(), tenantOf(m.Subject))
 	}
 	if err != nil {
-		return w.buryInvalid(ctx, m, from, err)
+		return w.buryInvalid(ctx, invalidEvent{tenantOf(m.Subject), m.Header, m.Data, err}, from)
 	}
+	return w.fanOutEvent(ctx, turn, e, x, from)
+}
+
+// dispatchFed is dispatch of what came from the feed, which knows when it is settled.
+func (w *Worker) dispatchFed(turn context.Context, one *fed) {
+	x := &errand{w: w, fed: one, open: 1}
+	if ackFirst {
+		x.add() // never done: it counts as settled already
+		w.feed.settle(one, nil)
+	}
+	x.done(w.fanOutFed(w.sends, turn, x))
+}
+
+func (w *Worker) fanOutFed(ctx, turn context.Context, x *errand) error {
+	if w.stopping() {
+		return errReturned
+	}
+	one := x.fed
+	event, stored := one.event, one.stored
+	one.event, one.stored = nil, nil // it may be in hand for long, with the memory of a batch behind it
+	if event != nil {
+		return w.fanOutEvent(ctx, turn, event.Detached(), x, one.from)
+	}
+	e, err := stored.Event()
+	if err != nil {
+		header, data := stored.Raw()
+		return w.buryInvalid(ctx, invalidEvent{stored.Tenant, header, data, err}, one.from)
+	}
+	return w.fanOutEvent(ctx, turn, e, x, one.from)
+}
+
+func (w *Worker) fanOutEvent(ctx, turn context.Context, e *events.Event, x *errand, from delivered) error {
 	var room [4]registry.Match
 	matches := w.registry.Match(e, from.Sequence, room[:0])
 	switch len(matches) {

@@ -12,8 +12,9 @@ import (
 // outlive the handler that took the message. The broker is answered when all have ended.
 type errand struct {
 	w    *Worker
-	m    *nats.Msg
+	m    *nats.Msg // nil = fed is what it is for
 	kept *kept
+	fed  *fed
 
 	mu   sync.Mutex
 	open int // whoever has not said done yet
@@ -44,7 +45,11 @@ func (x *errand) done(err error) {
 	x.err = worst([]error{x.err, err})
 	last, err := x.open == 0, x.err
 	x.mu.Unlock()
-	if last {
+	switch {
+	case !last:
+	case x.fed != nil:
+		x.w.feed.settle(x.fed, err)
+	default:
 		x.w.letGo(x.kept, x.m, err)
 	}
 }

@@ -120,6 +120,28 @@ func (g *gatherer) start(b *batch) {
 	})
 }
 
+// handBack hands back what is gathered for slots and was not sent.
+func (g *gatherer) handBack(slots *slots) {
+	var open []*batch
+	g.mu.Lock()
+	for key, b := range g.open {
+		if key.slots != slots {
+			continue
+		}
+		delete(g.open, key)
+		b.linger.Stop()
+		open = append(open, b)
+		g.count -= len(b.members)
+		for _, m := range b.members {
+			g.bytes -= len(m.text)
+		}
+	}
+	g.mu.Unlock()
+	for _, b := range open {
+		b.settled(errReturned)
+	}
+}
+
 // run gathers until ctx ends. Then it hands back what no batch was sent of, and returns when all that was is settled.
 func (g *gatherer) run(ctx context.Context) error {
 	<-ctx.Done()

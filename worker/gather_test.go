@@ -170,6 +170,29 @@ func TestGatherEnd(t *testing.T) {
 	})
 }
 
+// TestGatherHandBack: what lingers for slots is handed back and makes room, what lingers for others goes on, and new is taken.
+func TestGatherHandBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPile()
+		first, held := &slots{}, &slots{name: "held"}
+		bounds := events.Batch{MaxEvents: 9, MaxBytes: 100, Linger: events.Duration(time.Minute)}
+		p.put(first, "a", bounds, "1", "2")
+		p.put(first, "b", bounds, "3")
+		p.put(held, "a", bounds, "4")
+		p.handBack(first)
+		if p.back != 3 || p.count != 1 || p.bytes != 1 {
+			t.Errorf("%d handed back, %d of %d bytes are left", p.back, p.count, p.bytes)
+		}
+		p.put(first, "a", bounds, "5")
+		<-time.After(time.Minute) // of the bubble
+		synctest.Wait()
+		if got := p.batches(); !slices.Equal(got, []string{"4", "5"}) || p.count != 0 || p.bytes != 0 {
+			t.Errorf("sent %v, %d of %d bytes are left", got, p.count, p.bytes)
+		}
+	})
+}
+
 func TestGatherLimit(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ count, bytes, want int }{

@@ -32,7 +32,7 @@ type place struct {
 
 type kept struct {
 	at           place
-	reply        string
+	reply        string // "" = nobody waits for an answer
 	since        time.Time
 	older, newer *kept
 }
@@ -65,6 +65,18 @@ func (k *keeper) remove(m *kept) {
 	k.mu.Unlock()
 }
 
+// has reports whether a message of a stream is in our hands.
+func (k *keeper) has(streamName string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for at := range k.inHand {
+		if at.stream == streamName {
+			return true
+		}
+	}
+	return false
+}
+
 // run says InProgress for all that is older than keepInterval, until ctx ends.
 func (k *keeper) run(ctx context.Context) error {
 	tick := time.NewTicker(keepInterval)
@@ -89,7 +101,9 @@ func (k *keeper) aged(before time.Time) []string {
 	defer k.mu.Unlock()
 	var replies []string
 	for m := k.ring.newer; m != &k.ring && !m.since.After(before); m = m.newer {
-		replies = append(replies, m.reply)
+		if m.reply != "" {
+			replies = append(replies, m.reply)
+		}
 	}
 	return replies
 }

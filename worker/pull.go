@@ -37,7 +37,7 @@ type puller struct {
 	giveBack func(*nats.Msg)             // what must not be handled
 	fresh    func(context.Context) error // before what has come is handled: the registry is as new as it
 	renew    func(context.Context) error // before it asks a broker that was away
-	work     chan *nats.Msg              // to a goroutine that has handled one already; closed: such goroutines end
+	over     *sync.WaitGroup             // waits for what is in hand when run has ended; nil = run does
 	idle     chan struct{}               // closed: nothing more is handed out
 	came     chan struct{}               // something is in come
 
@@ -57,7 +57,7 @@ func (w *Worker) newPuller(streamName, consumer string, slots int) *puller {
 	return &puller{
 		nc: w.nc, log: w.log, stream: streamName, consumer: consumer, slots: slots, free: slots,
 		giveBack: func(m *nats.Msg) { w.finish(m, errReturned) }, fresh: w.registry.Fresh, renew: w.prepare,
-		kick: make(chan struct{}, 1), work: make(chan *nats.Msg), idle: make(chan struct{}), came: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), idle: make(chan struct{}), came: make(chan struct{}, 1),
 	}
 }
 
@@ -65,10 +65,16 @@ func (w *Worker) newPuller(streamName, consumer string, slots int) *puller {
 var errConsumerLost = fmt.Errorf("the consumer is gone")
 
 // run pulls until ctx ends. Each message is handled on a goroutine that is its own for that time, and all of those have
-// ended when run returns.
+// ended when run returns, unless over waits for them.
 func (p *puller) run(ctx context.Context) error {
-	var handling sync.WaitGroup
-	defer handling.Wait()
+	handling := newHandlers(p.handle)
+	defer func() {
+		if p.over == nil {
+			handling.wait()
+			return
+		}
+		p.over.Go(handling.wait)
+	}()
 	inbox := p.nc.NewInbox()
 	sub, err := p.nc.Subscribe(inbox, p.received)
 	if err != nil {
@@ -78,7 +84,7 @@ func (p *puller) run(ctx context.Context) error {
 		return fmt.Errorf("listen for messages of %s: %w", p.consumer, err)
 	}
 	var handing sync.WaitGroup
-	handing.Go(func() { p.handOut(ctx, &handling) })
+	handing.Go(func() { p.handOut(ctx, handling) })
 	defer handing.Wait()
 	defer p.stop(sub)
 	watch := time.NewTicker(pullHeartbeat)
@@ -216,9 +222,9 @@ const freshWithin = ackWait / 4
 // handOut hands out what has come, once the registry is as new as it is. All that comes while that is asked for shares
 // the next answer, and waits in a list: a goroutine that waits for each costs a twentieth of a delivery. It returns when
 // came is closed and everything is handed out.
-func (p *puller) handOut(ctx context.Context, handling *sync.WaitGroup) {
+func (p *puller) handOut(ctx context.Context, handling *handlers[*nats.Msg]) {
 	defer close(p.idle)
-	defer close(p.work)
+	defer handling.dismiss()
 	for more := true; more; {
 		_, more = <-p.came
 		p.mu.Lock()
@@ -235,25 +241,9 @@ func (p *puller) handOut(ctx context.Context, handling *sync.WaitGroup) {
 			case p.inOrder != nil && p.inOrder(m):
 				p.release()
 			default:
-				p.hand(m, handling)
+				handling.give(m)
 			}
 		}
-	}
-}
-
-func (p *puller) hand(m *nats.Msg, handling *sync.WaitGroup) {
-	select {
-	case p.work <- m:
-	default:
-		handling.Go(func() { p.handleAll(m) })
-	}
-}
-
-// handleAll handles m and then what else comes. Goroutines are used again because their stacks have grown to what a
-// delivery needs: growing that anew for each message took a tenth of all CPU. There are never more than slots.
-func (p *puller) handleAll(m *nats.Msg) {
-	for more := true; more; m, more = <-p.work {
-		p.handle(m)
 	}
 }
 

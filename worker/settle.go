@@ -171,19 +171,27 @@ func (w *Worker) bury(ctx context.Context, d *delivery, attempt *events.Attempt)
 	return nil
 }
 
-// buryInvalid settles what lies in the event stream and is no event: a dead letter without subscription.
-func (w *Worker) buryInvalid(ctx context.Context, m *nats.Msg, from delivered, cause error) error {
+// invalidEvent is what lies in the event stream and is no event.
+type invalidEvent struct {
+	tenant string
+	header nats.Header
+	data   []byte
+	cause  error
+}
+
+// buryInvalid settles what is no event: a dead letter without subscription.
+func (w *Worker) buryInvalid(ctx context.Context, what invalidEvent, from delivered) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	letter := &events.DeadLetter{
 		Delivery: events.Delivery{
-			ID: events.DeliveryID(from.Sequence, string(events.ReasonInvalidEvent), 0), Tenant: tenantOf(m.Subject),
+			ID: events.DeliveryID(from.Sequence, string(events.ReasonInvalidEvent), 0), Tenant: what.tenant,
 			Event: events.EventRef{Sequence: from.Sequence}, CreatedAt: from.Stored.UTC(), Reason: events.ReasonInvalidEvent,
 		},
 		DeadAt: time.Now(),
 	}
-	w.log.Warn().Err(cause).Uint64("sequence", from.Sequence).Msg("invalid event in the stream")
-	msg, err := stream.DeadMessage(letter, m.Header, m.Data)
+	w.log.Warn().Err(what.cause).Uint64("sequence", from.Sequence).Msg("invalid event in the stream")
+	msg, err := stream.DeadMessage(letter, what.header, what.data)
 	if err != nil {
 		return err
 	}

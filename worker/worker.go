@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,10 @@ type Deps struct {
 
 	Tight func() bool // whether EVENTS needs room, so that no lane may keep its backlog there; nil = it never does
 
+	// Alone reports whether nobody else works with the broker, who could take events from it or put some there. If so, and leave is not
+	// nil, leave is called before that changes, and whoever comes waits until it returns. nil = others always may. See Offer.
+	Alone func(leave func()) bool
+
 	// Reserve is what ends after the worker and takes long, which the grace of attempts is shortened by, by half at most. nil =
 	// nothing does.
 	Reserve func() time.Duration
@@ -123,6 +128,7 @@ type Worker struct {
 	keeper           *keeper
 	settled          *settled
 	cancels          *cancels
+	feed             *feed // nil = events always come from the consumer
 	failures         *failures
 	backlogs         *backlogs
 	handed           *handedBack
@@ -174,6 +180,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)
 	w.gatherer = newGatherer(func(b *batch) { w.sendBatch(w.sends, w.turns, b) })
+	w.feed = newFeed(w, &deps, cap(w.first.hands))
 	w.lanes = newLanes(w, stream.NewLanes(deps.JS))
 	w.cancels.told = func(delivery string) {
 		if _, subscription, _, ok := events.ParseDeliveryID(delivery); ok {
@@ -228,8 +235,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner
-	delivering.Go(func() error { return w.pull(inner, w.first, stream.ConsumerDispatch, w.dispatch, nil) })
-	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry, w.replayInOrder) })
+	delivering.Go(func() error { return w.takeEvents(inner) })
+	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry, w.replayInOrder, nil) })
 	delivering.Go(func() error { return w.drainAll(inner) })
 	delivering.Go(func() error { return w.lanes.run(inner) })
 	delivering.Go(func() error { return w.gatherer.run(inner) })
@@ -259,6 +266,11 @@ func (w *Worker) cutAfterGrace(ctx, sends context.Context, cut context.CancelFun
 func (w *Worker) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	if w.feed != nil {
+		if err := w.feed.finish(ctx); err != nil {
+			return err
+		}
+	}
 	if err := w.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("flush the last acks: %w", err)
 	}
@@ -325,14 +337,15 @@ func (w *Worker) readSettled(ctx context.Context) error {
 	return w.settled.load(ctx, oldest)
 }
 
-// oldestUnsettled is when the oldest event was stored that is not acknowledged; now, when all are.
+// oldestUnsettled is when the oldest event was stored that is not acknowledged; now, when all are. What was not handed out may be settled as
+// well: the feed moves the consumer behind itself.
 func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last uint64) (time.Time, error) {
 	state, err := readConsumer(ctx, w.nc, stream.Events, stream.ConsumerDispatch)
 	if err != nil {
 		return time.Time{}, err
 	}
 	floor := state.AckFloor.Stream
-	if floor >= last || state.Delivered.Stream <= floor {
+	if floor >= last {
 		return time.Now(), nil
 	}
 	m, err := s.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(stream.SubjectEvents+">"))
@@ -345,11 +358,13 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 	return m.Time, nil
 }
 
-// pull runs a puller until ctx ends, and makes a consumer that was deleted again. inOrder is the puller's.
-func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg), inOrder func(*nats.Msg) bool) error {
+// pull runs a puller until ctx ends, and makes a consumer that was deleted again. inOrder and over are the puller's.
+func (w *Worker) pull(
+	ctx context.Context, l *slots, consumer string, handle func(*nats.Msg), inOrder func(*nats.Msg) bool, over *sync.WaitGroup,
+) error {
 	for ctx.Err() == nil {
 		p := w.newPuller(l.stream, consumer, cap(l.hands))
-		p.inOrder = inOrder
+		p.inOrder, p.over = inOrder, over
 		p.handle = func(m *nats.Msg) {
 			defer p.release()
 			handle(m)

@@ -38,6 +38,8 @@ type bundle struct {
 	waitlist *stream.Waitlist
 	dead     *stream.DeadList
 	tight    atomic.Bool // the store of events needs room
+	alone    func(leave func()) bool
+	worker   *worker.Worker // the one that was started last
 }
 
 // background runs component until the test ends, before what was started earlier ends.
@@ -119,8 +121,9 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 	w := must[*worker.Worker](b.tb)(worker.New(worker.Deps{
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Ticks: ticks, Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-		Tight: b.tight.Load,
+		Tight: b.tight.Load, Alone: b.alone,
 	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
+	b.worker = w
 	return background(b.tb, "worker", w.Run)
 }
 

@@ -65,7 +65,12 @@ type fleet struct {
 	egress   *egress.Client
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
+	turns    *stream.Turns    // of who stores events in the embedded broker
+	recent   stream.Recent    // the last events before the start
+	sure     time.Time        // from when on all ids are known that may be duplicates
 	tap      scheduler.Tap    // from there to the index of statuses
+	desk     scheduler.Desk   // and from that to the API
+	left     *scheduler.Left  // of statuses by the process before; nil on an external cluster
 	worker   *worker.Worker
 	api      *api.API
 }
@@ -111,12 +116,33 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 		return err
 	}
 	f.base.run("broker", f.broker.Run)
+	f.readLeft()
 	select {
 	case <-f.broker.Ready():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// readLeft reads what the process before has left of statuses while the broker starts, once that has the store for itself.
+func (f *fleet) readLeft() {
+	if !f.cfg.Has(config.RoleScheduler) {
+		return
+	}
+	f.left = scheduler.NewLeft(filepath.Join(f.cfg.Data, "statuses"), f.log)
+	if f.cfg.Statuses.Retention == 0 {
+		return
+	}
+	f.base.run("left statuses", func(ctx context.Context) error {
+		select {
+		case <-f.broker.Locked():
+			f.left.Read(ctx)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // roomRatio is below which use of the store a broker that ran out of room is started again: as much as ingest is refused
@@ -240,8 +266,13 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		f.storage = stream.NewAccountStorage(f.js)
 	} else if err := f.broker.SyncMetadata(); err != nil {
 		return err
+	} else if err := f.mend(ctx); err != nil {
+		return err
 	}
 	f.admin = stream.NewWriter(f.front, f.syncer())
+	if f.broker != nil {
+		f.admin.InTurns(f.turns) // the tests of sinks are events, too
+	}
 	registryConfig := registry.DefaultConfig()
 	registryConfig.Sync, registryConfig.Secrets, registryConfig.Admit = f.syncer(), f.secrets.Vault, f.storage.Admit
 	if f.registry, err = registry.New(f.js, registryConfig, f.log); err != nil {
@@ -258,6 +289,28 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 		return err
 	}
 	return f.checkSecrets(ctx)
+}
+
+// mend removes what a crash has left of a batch, before anybody reads events.
+func (f *fleet) mend(ctx context.Context) error {
+	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
+	removed, recent, err := f.turns.Mend(ctx)
+	if f.recent = recent; !recent.Whole(time.Now(), f.cfg.Events.Dedupe) {
+		f.sure = time.Now().Add(f.cfg.Events.Dedupe)
+	}
+	if removed > 0 {
+		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
+	}
+	return err
+}
+
+// unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads
+// them as they are stored, and nobody from outside does, or has lately stored some whose ids we do not know. Else it returns false.
+func (f *fleet) unseen(do func()) bool {
+	now, left := time.Now(), f.broker.Left()
+	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
+	reads := f.registry.HasLanes() || f.worker != nil && !f.worker.Feeds()
+	return !strange && !now.Before(f.sure) && !reads && f.broker.Inside(do)
 }
 
 func (f *fleet) awaitLoaded(ctx context.Context) error {
@@ -308,6 +361,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
 		Ticks: ticks, Progress: stream.NewProgresses(f.js, waits), Metrics: f.metrics, Log: f.log,
 		Tight:   func() bool { return f.storage.Ratio() >= stream.StorageTight },
+		Alone:   f.alone(),
 		Reserve: f.brokerEnd,
 	}, cfg)
 	if err != nil {
@@ -315,6 +369,15 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	}
 	f.roles.run("worker", f.worker.Run)
 	return nil
+}
+
+// alone is how the worker knows whether nobody else works with the broker: nil where that is never known, and where this process
+// stores no events that it could be told of.
+func (f *fleet) alone() func(leave func()) bool {
+	if f.broker == nil || !f.cfg.Has(config.RoleAPI) {
+		return nil
+	}
+	return f.broker.Alone
 }
 
 // laneEnd is how long the broker takes to end for each lane. All of an end takes 30 s at most.
@@ -351,7 +414,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	cfg := scheduler.DefaultConfig()
 	cfg.Retention, cfg.Index = f.cfg.Events.Retention, f.cfg.Statuses.Retention > 0
 	if f.cfg.Embedded() {
-		cfg.CopyDir, cfg.CopyKept = filepath.Join(f.cfg.Data, "statuses"), true
+		cfg.Broker = true
 	} else if _, err := os.Stat(f.cfg.Data); err == nil { // as in a container, where nothing else may be written to
 		cfg.CopyDir = f.cfg.Data
 	}
@@ -365,7 +428,7 @@ func (f *fleet) startScheduler(context.Context) (err error) {
 	}
 	s, err := scheduler.New(scheduler.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Storage: f.storage, Metrics: f.metrics, Log: f.log,
-		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Replays: replays, ReplayWriter: replayWriter,
+		Index: index, IndexWriter: indexWriter, Sync: f.syncer(), Tap: &f.tap, Left: f.left, Desk: &f.desk, Replays: replays, ReplayWriter: replayWriter,
 	}, cfg)
 	if err != nil {
 		return err
@@ -422,13 +485,31 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	batches := stream.NewBatches(f.front, f.syncer())
 	if f.broker != nil {
-		batches.UpTo(embedded.MaxBatch)
+		batches.UpTo(embedded.MaxBatch).InTurns(f.turns)
+		writer.InTurns(f.turns)
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.tap.Offer, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Dedupe: f.cfg.Events.Dedupe, Recent: f.recent.IDs, Metrics: f.metrics,
 	})
+	f.recent = stream.Recent{}
 	return nil
+}
+
+// unsettled is how the API asks the worker of this process how many events are not settled; nil = there is no worker.
+func (f *fleet) unsettled() func() (n uint64, ok bool) {
+	if f.worker == nil {
+		return nil
+	}
+	return f.worker.Unsettled
+}
+
+// stored tells of events that are durable.
+func (f *fleet) stored(first uint64, evts []*events.Event, came time.Time) {
+	if f.worker != nil {
+		f.worker.Offer(first, evts, came)
+	}
+	f.tap.Offer(first, evts)
 }
 
 // startStatus serves health and metrics of a process without the api role, where it was told an address to listen on:
@@ -466,6 +547,7 @@ func (f *fleet) startAPI(ctx context.Context) (err error) {
 	f.api, err = api.New(api.Deps{
 		JetStream: f.js, Registry: f.registry, Writer: f.admin, Keys: f.keys, Metrics: f.metrics, Log: f.log, Checks: f.checks(),
 		Ingest: handler, Codes: ingestCodes, Sinks: f.sinkPolicy(), Storage: f.storage.Ratio,
+		Unsettled: f.unsettled(), AskStatus: f.desk.Ask,
 		Sender: func(ctx context.Context) stream.Sender { return worker.SenderOf(ctx, f.egress) },
 	}, cfg)
 	if err != nil {

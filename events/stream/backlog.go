@@ -16,10 +16,24 @@ import (
 const maxBacklogEvents = 1 << 20
 
 // Backlog tells what is not delivered yet. It is safe for concurrent use and keeps nothing.
-type Backlog struct{ *History }
+type Backlog struct {
+	*History
+	unsettledHere func() (n uint64, ok bool)
+}
 
 // NewBacklog reads as History does.
-func NewBacklog(h *History) *Backlog { return &Backlog{h} }
+func NewBacklog(h *History) *Backlog {
+	return &Backlog{h, func() (uint64, bool) { return 0, false }}
+}
+
+// WithUnsettled returns one that asks a worker of this process how many events are not settled, if the worker knows: then the consumer
+// does not.
+func (b *Backlog) WithUnsettled(here func() (n uint64, ok bool)) *Backlog {
+	if here == nil {
+		return b
+	}
+	return &Backlog{b.History, here}
+}
 
 // Pending counts, by subscription, the deliveries that were accepted and have no record yet: no attempt of theirs has
 // ended. subscription "" counts for all, else for this one; tenant "" is any. It is exact while at most 1,048,576 events
@@ -121,6 +135,9 @@ func (b *Backlog) unsettled(ctx context.Context, all streamState) (n uint64, old
 	default:
 		info := c.CachedInfo()
 		n, floor = info.NumPending+uint64(max(info.NumAckPending, 0)), info.AckFloor.Stream
+		if here, ok := b.unsettledHere(); ok {
+			n = min(n, here)
+		}
 	}
 	if n == 0 {
 		return 0, oldest, nil

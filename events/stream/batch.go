@@ -31,6 +31,8 @@ type Batches struct {
 	sync Syncer
 	most int // messages of one atomic batch
 
+	turns *Turns // nil = batches are always atomic ones of the broker
+
 	mu      sync.Mutex
 	waiting []*batch
 	busy    bool // somebody stores
@@ -41,6 +43,7 @@ type batch struct {
 	stream  string
 	entries []Entry
 	bytes   int
+	fresh   bool          // none of the entries is likely to be known
 	done    chan struct{} // closed when first and err are set
 	lead    chan struct{} // closed when it is this caller's turn to store for all
 	first   uint64
@@ -56,6 +59,12 @@ func NewBatches(nc *nats.Conn, sync Syncer) *Batches {
 // To be called before Write.
 func (b *Batches) UpTo(most int) *Batches {
 	b.most = most
+	return b
+}
+
+// InTurns lets what is stored in EVENTS take turns with others, and returns b. To be called before Store.
+func (b *Batches) InTurns(t *Turns) *Batches {
+	b.turns = t
 	return b
 }
 
@@ -76,9 +85,19 @@ func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (f
 // not say which, Probe does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
 // stored takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
 func (b *Batches) Store(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
-	own := &batch{stream: stream, entries: entries, done: make(chan struct{}), lead: make(chan struct{})}
-	for i := range entries {
-		own.bytes += len(entries[i].Data)
+	return b.join(ctx, &batch{stream: stream, entries: entries})
+}
+
+// StoreFresh is Store of entries of which none is likely to be known, which then costs less.
+func (b *Batches) StoreFresh(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
+	return b.join(ctx, &batch{stream: stream, entries: entries, fresh: true})
+}
+
+// join stores a batch, with others that come at the same time.
+func (b *Batches) join(ctx context.Context, own *batch) (first uint64, err error) {
+	own.done, own.lead = make(chan struct{}), make(chan struct{})
+	for i := range own.entries {
+		own.bytes += len(own.entries[i].Data)
 	}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, own)
@@ -185,7 +204,7 @@ func (b *Batches) store(group []*batch) {
 	for _, one := range group {
 		size += len(one.entries)
 	}
-	ack, err := b.publish(group, size)
+	ack, err := b.publishInTurn(group, size)
 	first := ack.Sequence - uint64(size-1)
 	for _, one := range group {
 		one.first, one.err = first, err
@@ -193,14 +212,33 @@ func (b *Batches) store(group []*batch) {
 	}
 }
 
+// publishInTurn publishes all entries when it is their turn, and awaits the answer.
+func (b *Batches) publishInTurn(group []*batch, size int) (Ack, error) {
+	if b.turns == nil || group[0].stream != Events {
+		return b.publish(group, newEnvelope(nuid.Next(), size))
+	}
+	if err := b.turns.take(); err != nil {
+		return Ack{}, err
+	}
+	defer b.turns.give()
+	if ack, done, err := b.publishPlain(group, size); done {
+		return ack, err
+	}
+	ack, err := b.publish(group, newEnvelope(nuid.Next(), size))
+	if errors.Is(err, ErrUnknown) {
+		b.turns.late = true
+	}
+	return ack, err
+}
+
 // publish publishes all entries, and awaits the answer to the last.
-func (b *Batches) publish(group []*batch, last int) (Ack, error) {
-	out, place := newEnvelope(nuid.Next(), last), 0
+func (b *Batches) publish(group []*batch, out *envelope) (Ack, error) {
+	place := 0
 	for _, one := range group {
 		for i := range one.entries {
 			place++
 			msg := out.put(&one.entries[i], place)
-			if place == last {
+			if place == out.last {
 				break
 			}
 			if err := b.nc.PublishMsg(msg); err != nil {
@@ -208,7 +246,7 @@ func (b *Batches) publish(group []*batch, last int) (Ack, error) {
 			}
 		}
 	}
-	answer, err := b.request(context.Background(), &out.msg)
+	answer, err := request(context.Background(), b.nc, &out.msg)
 	if err != nil {
 		return Ack{}, err
 	}
@@ -226,12 +264,25 @@ func (b *Batches) Sync(stream string) error {
 	return nil
 }
 
+// Removals is how many times a part of a batch was removed so far, once none is being stored. What Probe has found is only there to stay
+// when that is the same before and after.
+func (b *Batches) Removals() (int, error) {
+	if b.turns == nil {
+		return 0, nil
+	}
+	if err := b.turns.take(); err != nil {
+		return 0, err
+	}
+	defer b.turns.give()
+	return b.turns.removals, nil
+}
+
 // Probe asks whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
 // the condition that cannot hold. sequence is the stored message's, 0 when there is none.
 func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, err error) {
 	h := maps.Clone(msg.Header)
 	h[expectedLastIDHeader] = []string{impossibleLastMessage}
-	answer, err := b.request(ctx, &nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data})
+	answer, err := request(ctx, b.nc, &nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data})
 	if err != nil {
 		return 0, err
 	}
@@ -247,10 +298,10 @@ func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, er
 	return ack.Sequence, nil
 }
 
-func (b *Batches) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+func request(ctx context.Context, nc *nats.Conn, msg *nats.Msg) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	answer, err := nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}

@@ -59,6 +59,7 @@ type envelope struct {
 
 	id, batch, place [1]string
 	last             int
+	plain            bool // they are messages like all others, but that each has the batch's mark
 }
 
 // newEnvelope makes one for the entries of a batch; last is the place of the last one, which commits it.
@@ -68,16 +69,26 @@ func newEnvelope(batch string, last int) *envelope {
 	return v
 }
 
+// newPlainEnvelope makes one for entries that are published as plain messages, each with a mark.
+func newPlainEnvelope(mark string, last int) *envelope {
+	v := &envelope{last: last, batch: [1]string{mark}, plain: true}
+	v.msg.Header = make(nats.Header, 8)
+	return v
+}
+
 // put is the message of the entry at a place of the batch, from 1. It is good until the next one is put in.
 func (v *envelope) put(e *Entry, place int) *nats.Msg {
-	v.id[0], v.place[0] = e.ID, strconv.Itoa(place)
+	v.id[0] = e.ID
+	if !v.plain {
+		v.place[0] = strconv.Itoa(place)
+	}
 	v.msg.Subject, v.msg.Data = e.Subject, e.Data
 	usual := e.Header == nil && e.ID != ""
 	if !usual || !v.usual {
 		v.setHeader(e)
 	}
 	v.usual = usual
-	if place == v.last {
+	if !v.plain && place == v.last {
 		v.msg.Header[batchCommitHeader] = []string{"1"}
 	}
 	return &v.msg
@@ -94,5 +105,9 @@ func (v *envelope) setHeader(e *Entry) {
 	if e.ID != "" {
 		h[nats.MsgIdHdr] = v.id[:]
 	}
-	h[batchIDHeader], h[batchSequenceHeader] = v.batch[:], v.place[:]
+	if v.plain {
+		h[HeaderTogether] = v.batch[:]
+	} else {
+		h[batchIDHeader], h[batchSequenceHeader] = v.batch[:], v.place[:]
+	}
 }

@@ -40,6 +40,9 @@ func (s *StoredEvent) Event() (*events.Event, error) {
 	return e, nil
 }
 
+// Raw returns what is stored, which the caller must not change.
+func (s *StoredEvent) Raw() (nats.Header, []byte) { return s.header, s.data }
+
 // MayHaveStatus reports whether it may be an event with a Status. It costs a look at the bytes.
 func (s *StoredEvent) MayHaveStatus() bool { return events.MayHaveStatus(s.header, s.data) }
 
@@ -90,10 +93,10 @@ func (l *EventLog) Bounds(ctx context.Context) (first, end uint64, err error) {
 	return max(s.First, 1), s.Last + 1, err
 }
 
-// Ahead returns the sequence of the first event behind sequence; 0 = there is none. It asks the leader, which knows every
-// acknowledged one, and costs the broker next to nothing when there is none.
+// Ahead returns the sequence of the first event behind sequence; 0 = there is none. It asks who knows every acknowledged one,
+// and costs the broker next to nothing when there is none.
 func (l *EventLog) Ahead(ctx context.Context, sequence uint64) (uint64, error) {
-	m, err := l.leader(ctx, Events, getRequest{Sequence: sequence + 1, Next: ">"})
+	m, err := l.certain(ctx, Events, getRequest{Sequence: sequence + 1, Next: ">"})
 	if err != nil || m == nil {
 		return 0, err
 	}

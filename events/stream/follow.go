@@ -24,6 +24,9 @@ const (
 // errFollow says that the broker's answers have a gap, or have ended. Whoever follows begins anew behind what it has.
 var errFollow = errors.New("the broker has lost our place")
 
+// wholeLook is between two looks whether a batch is whole: one takes some milliseconds to be stored.
+const wholeLook = 5 * time.Millisecond
+
 // Follow calls fn for every event from the sequence on, in order, those of the future included, until ctx ends (nil) or
 // something goes wrong, or until fn returns false; it is told how many events are behind the one it gets. Follow acknowledges
 // nothing: where it stands is known to its caller alone, who begins anew there. fn runs while what comes next waits, so what
@@ -95,11 +98,60 @@ func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*Sto
 		}
 		last = meta.Sequence.Consumer
 		e := &StoredEvent{meta.Sequence.Stream, subjectTenant(msg.Subject), meta.Timestamp, msg.Header, msg.Data}
-		if !fn(e, meta.NumPending) {
+		left--
+		there, err := l.awaitWhole(ctx, e, meta.NumPending)
+		if err != nil {
+			return err
+		}
+		if there && !fn(e, meta.NumPending) {
 			return nil
 		}
-		left--
 	}
+}
+
+// awaitWhole waits while e belongs to a batch that is being stored as plain messages, and may be removed again; behind is how many
+// events there were behind it. there is false when it was.
+func (l *EventLog) awaitWhole(ctx context.Context, e *StoredEvent, behind uint64) (there bool, err error) {
+	mark, marked := togetherOf(e.header)
+	if !marked || e.Sequence+behind >= mark.last() {
+		return true, nil
+	}
+	for look := time.NewTimer(0); ; look.Reset(wholeLook) {
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-look.C:
+		}
+		state, err := l.state(ctx, Events)
+		if err != nil {
+			return false, err
+		}
+		newest, err := l.leader(ctx, Events, getRequest{Sequence: max(state.Last, 1)})
+		if err != nil {
+			return false, err
+		}
+		if newest != nil && state.Last < mark.last() {
+			if m, _ := togetherOf(newest.Header); m == mark {
+				continue
+			}
+		}
+		m, err := l.leader(ctx, Events, getRequest{Sequence: e.Sequence}) // a part is removed before others store anything
+		return m != nil, err
+	}
+}
+
+// isWhole is awaitWhole of an event that may have been stored long ago: then the end of its batch is there.
+func (l *EventLog) isWhole(ctx context.Context, e *StoredEvent, mark together) (there bool, err error) {
+	end, err := l.direct(ctx, Events, getRequest{Sequence: mark.last()})
+	if err != nil {
+		return false, err
+	}
+	if end != nil {
+		if m, _ := togetherOf(end.Header); m == mark {
+			return true, nil
+		}
+	}
+	return l.awaitWhole(ctx, e, 0)
 }
 
 // followStatus reads what the broker says beside messages: whether the pull has ended.

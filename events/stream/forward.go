@@ -59,14 +59,26 @@ func (r reader) after(ctx context.Context, stream string, from, through uint64, 
 }
 
 // After returns the events from a sequence on, at most limit and at most as far as through, and where to go on: beyond
-// through when nothing is left.
+// through when nothing is left. It waits for a batch that is being stored as plain messages, and leaves out what was removed of it.
 func (l *EventLog) After(ctx context.Context, from, through uint64, limit int) (page []*StoredEvent, next uint64, err error) {
 	batch, next, err := l.after(ctx, Events, from, through, limit)
 	if err != nil {
 		return nil, from, fmt.Errorf("read events: %w", err)
 	}
+	var cut together // the batch that reaches beyond what was read: at most the last one
+	there := true    // it is stored
 	for _, m := range batch {
-		page = append(page, &StoredEvent{m.Sequence, subjectTenant(m.Subject), m.Time, m.Header, m.Data})
+		e := &StoredEvent{m.Sequence, subjectTenant(m.Subject), m.Time, m.Header, m.Data}
+		mark, marked := togetherOf(m.Header)
+		if marked = marked && mark.last() >= next; marked && mark != cut {
+			if there, err = l.isWhole(ctx, e, mark); err != nil {
+				return nil, from, fmt.Errorf("read events: %w", err)
+			}
+			cut = mark
+		}
+		if there || !marked {
+			page = append(page, e)
+		}
 	}
 	return page, next, nil
 }

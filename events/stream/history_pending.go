@@ -35,18 +35,32 @@ type dispatched struct {
 
 func (h *History) dispatched(ctx context.Context) (d dispatched, ok bool, err error) {
 	var answer struct {
-		Delivered struct {
-			Stream uint64 `json:"stream_seq"`
-		} `json:"delivered"`
-		Floor struct {
-			Stream uint64 `json:"stream_seq"`
-		} `json:"ack_floor"`
+		dispatchFloors
+		Waiting    int `json:"num_waiting"`
+		AckPending int `json:"num_ack_pending"`
 	}
 	err = h.call(ctx, "CONSUMER.INFO."+Events+"."+ConsumerDispatch, struct{}{}, &answer)
 	if e, isAPI := errors.AsType[*jetstream.APIError](err); isAPI && e.ErrorCode == jetstream.JSErrCodeConsumerNotFound {
 		return d, false, nil
 	}
-	return dispatched{answer.Floor.Stream, answer.Delivered.Stream}, err == nil, err
+	d = dispatched{answer.Floor.Stream, answer.Delivered.Stream}
+	if answer.Waiting == 0 && answer.AckPending == 0 {
+		d.delivered = anywhere // it may be that a worker takes events by another way, and moves the consumer behind it
+	}
+	return d, err == nil, err
+}
+
+// anywhere is above all sequences.
+const anywhere = 1 << 62
+
+// dispatchFloors are what a consumer says of how far it is.
+type dispatchFloors struct {
+	Delivered struct {
+		Stream uint64 `json:"stream_seq"`
+	} `json:"delivered"`
+	Floor struct {
+		Stream uint64 `json:"stream_seq"`
+	} `json:"ack_floor"`
 }
 
 // pendingPage lists deliveries that have no record yet: events after the floors of the workers and of lanes, the newest

@@ -87,6 +87,7 @@ const InboxPrefix = "_HOOKFLEET"
 const (
 	HeaderDelivery = "Hookfleet-Delivery" // JSON of events.Delivery: of what waits, and of dead letters
 	HeaderBatch    = "Hookfleet-Batch"    // history: the batch whose members it lists; then it is no record
+	HeaderTogether = "Hookfleet-Together" // events: <sequence of the first>/<how many> of a batch that was published as plain messages
 	HeaderReason   = "Hookfleet-Reason"   // dead letters: why
 	HeaderAttempt  = "Hookfleet-Attempt"  // dead letters: JSON of the last events.Attempt
 	HeaderDeadAt   = "Hookfleet-Dead-At"  // dead letters: RFC 3339

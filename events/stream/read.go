@@ -184,6 +184,7 @@ func (r reader) call(ctx context.Context, subject string, req, answer any) error
 // streamState is what is in a stream.
 type streamState struct {
 	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
 	First    uint64 `json:"first_seq"`
 	Last     uint64 `json:"last_seq"`
 }

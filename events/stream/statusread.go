@@ -20,6 +20,15 @@ type StoredStatus struct {
 // Mark says which event it is of.
 func (s *StoredStatus) Mark() (Mark, error) { return parseMark(s.Header) }
 
+// Status is what is stored, if it is one of the name: another may have the same hash. Else, and of what cannot be read, it is nil.
+func (s *StoredStatus) Status(name StatusName) *Status {
+	status, err := parseStatus(&stored{Header: s.Header, Data: s.Data}, name.Tenant)
+	if err != nil || !status.is(name) {
+		return nil
+	}
+	return status
+}
+
 // StatusExtent is what is in the stream of statuses.
 type StatusExtent struct {
 	First, Last     uint64 // sequences

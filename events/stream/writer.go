@@ -68,6 +68,7 @@ type Writer struct {
 	id      string   // of this writer, in the names of its fast batches
 	batches *Batches // of a cluster; nil = groups are synced by us
 	stream  string   // that the batches go to
+	turns   *Turns   // of who stores events; nil = it stores none, or takes no turns
 
 	mu     sync.Mutex
 	queue  []*write
@@ -119,6 +120,12 @@ func NewClusterWriter(nc *nats.Conn, streamName string) *Writer {
 // groups cost less. Where fewer than a crowd come at a time, as of one key in order, nobody waits. To be called before Run.
 func (w *Writer) Paced(d time.Duration) *Writer {
 	w.pace = d
+	return w
+}
+
+// InTurns lets its groups, which are of events, take turns with others, and returns w. To be called before Run.
+func (w *Writer) InTurns(t *Turns) *Writer {
+	w.turns = t
 	return w
 }
 
@@ -259,8 +266,12 @@ func (w *Writer) store(group []*write) {
 	if w.batches != nil && len(group) > 1 && w.storeBatch(group) {
 		return
 	}
-	w.publish(group)
-	w.await()
+	if err := w.publishInTurn(group); err != nil {
+		for _, m := range group {
+			m.done(Ack{}, err)
+		}
+		return
+	}
 	err := w.syncGroup(group)
 	for _, m := range group {
 		switch {
@@ -301,6 +312,24 @@ func (w *Writer) storeBatch(group []*write) bool {
 	return true
 }
 
+// publishInTurn publishes a group when it is its turn, and awaits the answers.
+func (w *Writer) publishInTurn(group []*write) error {
+	if w.turns == nil {
+		w.publish(group)
+		w.await()
+		return nil
+	}
+	if err := w.turns.take(); err != nil {
+		return err
+	}
+	defer w.turns.give()
+	w.publish(group)
+	if !w.await() {
+		w.turns.late = true
+	}
+	return nil
+}
+
 func (w *Writer) publish(group []*write) {
 	loose := looseFirst(group)
 	together := bundles(group[:loose])
@@ -325,16 +354,19 @@ func (w *Writer) publish(group []*write) {
 	}
 }
 
-func (w *Writer) await() {
+// await awaits the answers to a group; false = some did not come in time, and the broker may still store what they are to.
+func (w *Writer) await() (all bool) {
 	timeout := time.NewTimer(ackTimeout)
 	defer timeout.Stop()
 	select {
 	case <-w.group.full:
+		all = true
 	case <-timeout.C:
 	}
 	w.group.mu.Lock()
 	w.group.writes = nil // what comes now is too late
 	w.group.mu.Unlock()
+	return all
 }
 
 func (w *Writer) settle(number uint64, i int, ack Ack, err error) {

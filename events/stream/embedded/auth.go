@@ -31,6 +31,9 @@ func (a *authentication) Check(c server.ClientAuthentication) bool {
 	if !ok {
 		return false
 	}
+	if p.All && a.b.guests.enter(c.RemoteAddress()) {
+		a.b.Alone(nil)
+	}
 	c.RegisterUser(&server.User{Username: "key", Permissions: p.server()})
 	return true
 }

@@ -60,6 +60,12 @@ const endTimeout = 20 * time.Second
 // start by whoever supervises it. Run returns it.
 var ErrStuck = errors.New("the broker does not end")
 
+// errNoRoom: the disk is too full for the broker to be started anew.
+var errNoRoom = errors.New("no room to restart the broker")
+
+// errEnded: there is no broker any more that could be started anew.
+var errEnded = errors.New("the broker has ended")
+
 // Config says where the broker stores and who may connect.
 type Config struct {
 	Dir      string // the store
@@ -86,9 +92,15 @@ type Broker struct {
 	log     zerolog.Logger
 	token   string // of our own connections
 	current atomic.Pointer[server.Server]
+	locked  chan struct{}
 	ready   chan struct{}
+	ended   chan struct{} // closed when Run has returned
 	failed  atomic.Bool
 	syncer  *syncer
+	guests  guests
+
+	restarts chan chan struct{} // who wants another server, and is told when it runs
+	told     chan struct{}      // of who wanted the next one; nil = nobody
 }
 
 // New checks cfg. It starts nothing.
@@ -104,11 +116,15 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 		}
 	}
 	b := &Broker{
-		cfg: cfg, log: log, token: rand.Text(), ready: make(chan struct{}),
-		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
+		cfg: cfg, log: log, token: rand.Text(), locked: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
+		restarts: make(chan chan struct{}),
+		syncer:   newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
 	return b, nil
 }
+
+// Locked is closed when no other process has the store any more, nor can have it until Run has returned.
+func (b *Broker) Locked() <-chan struct{} { return b.locked }
 
 // Ready is closed when the broker takes connections for the first time.
 func (b *Broker) Ready() <-chan struct{} { return b.ready }
@@ -171,12 +187,40 @@ func (b *Broker) Failed() bool { return b.failed.Load() }
 // writeFailed is called by the server's log, the only place where it says so.
 func (b *Broker) writeFailed() { b.failed.Store(true) }
 
+// Restart ends the server, starts another one on the store, and returns when that runs. What was published meanwhile may get no answer.
+// It is for what the server only does at its start.
+func (b *Broker) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout+startTimeout)
+	defer cancel()
+	if b.failed.Load() && b.cfg.HasRoom != nil && !b.cfg.HasRoom() {
+		return errNoRoom // it might not start
+	}
+	runs := make(chan struct{})
+	select {
+	case b.restarts <- runs:
+	case <-b.ended:
+		return errEnded
+	case <-ctx.Done():
+		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
+	}
+	select {
+	case <-runs:
+		return nil
+	case <-b.ended:
+		return errEnded
+	case <-ctx.Done():
+		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
+	}
+}
+
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
+	defer close(b.ended)
 	held, err := lock(b.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
+	close(b.locked)
 	err = b.serve(ctx)
 	if !errors.Is(err, ErrStuck) {
 		_ = held.Close() // which unlocks it; nothing was written
@@ -196,11 +240,15 @@ func (b *Broker) serve(ctx context.Context) error {
 		if first {
 			close(b.ready)
 		}
+		if b.told != nil {
+			close(b.told)
+			b.told = nil
+		}
 		again := b.watch(ctx)
 		if err := b.end(s); err != nil || !again {
 			return err
 		}
-		b.log.Warn().Msg("broker restarts: it stopped storing and there is room again")
+		b.log.Warn().Msg("broker restarts")
 	}
 }
 
@@ -233,6 +281,8 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 		select {
 		case <-ctx.Done():
 			return false
+		case b.told = <-b.restarts:
+			return true
 		case <-look.C:
 			switch {
 			case b.cfg.Full != nil && b.cfg.Full():
@@ -240,6 +290,7 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 					b.log.Error().Msg("the disk is full; the broker is restarted when there is room")
 				}
 			case b.failed.Load() && (b.cfg.HasRoom == nil || b.cfg.HasRoom()):
+				b.log.Warn().Msg("the broker stopped storing and there is room again")
 				return true
 			}
 		}
