@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,8 @@ type fleet struct {
 	id  string
 
 	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
+
+	changes atomic.Uint64 // how often the lists below have changed
 
 	said time.Time // when it last said that it is alive in a way that outlives it
 
@@ -188,6 +191,9 @@ func (f *fleet) set(seen map[string]stream.Heartbeat) {
 	same := slices.Equal(workers, f.workers) && slices.Equal(staying, f.staying)
 	f.workers, f.staying = workers, staying
 	f.mu.Unlock()
+	if !same {
+		f.changes.Add(1)
+	}
 	f.parts.set(f.id, workers, seen)
 	if !same {
 		f.log.Info().Strs("workers", workers).Strs("staying", staying).Msg("live workers")

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -10,8 +11,12 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream"
 )
 
-// laneLook is how often a worker looks which lanes are its own.
-const laneLook = 200 * time.Millisecond
+// laneLook is how often a worker looks which lanes are its own, where it knows of a change: of workers, or that a tenure has ended. It looks at
+// laneLookAll anyway. To look at a thousand lanes takes 2 ms.
+const (
+	laneLook    = 200 * time.Millisecond
+	laneLookAll = time.Second
+)
 
 // lanes runs the lanes that this worker owns. A lane has one owner: who has its lease and is alive. It is the only one
 // that sends for the lane.
@@ -20,6 +25,8 @@ type lanes struct {
 	store   *stream.Lanes
 	pool    pool
 	serving sync.WaitGroup // of tenures, which have no goroutine while they have nothing to do
+
+	ended atomic.Bool // a tenure has, since the last look
 
 	mu      sync.RWMutex
 	tenures map[string]*tenure // by subscription
@@ -45,16 +52,23 @@ func (l *lanes) run(ctx context.Context) error {
 	defer l.endAll()
 	tick := time.NewTicker(laneLook)
 	defer tick.Stop()
+	var fleet uint64
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case now := <-tick.C:
+			if !l.ended.Load() && fleet == l.w.fleet.changes.Load() && now.Sub(looked) < laneLookAll {
+				continue
+			}
 		case id := <-changed:
 			l.tell(id, (*tenure).reload)
 		case <-back:
 			l.endAll() // the broker may have forgotten what it handed out
 		}
+		l.ended.Store(false)
+		fleet, looked = l.w.fleet.changes.Load(), time.Now()
 		l.look(ctx)
 	}
 }
@@ -90,6 +104,7 @@ func (l *lanes) over(t *tenure) {
 	l.mu.Lock()
 	delete(l.tenures, t.id)
 	l.mu.Unlock()
+	l.ended.Store(true)
 	l.serving.Done()
 }
 
