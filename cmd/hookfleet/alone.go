@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/hookfleet/hookfleet/config"
+	"github.com/hookfleet/hookfleet/events"
+	"github.com/hookfleet/hookfleet/events/stream"
+)
+
+// alone is how the worker knows whether nobody else works with the broker: nil where that is never known, and where this process
+// stores no events that it could be told of.
+func (f *fleet) alone() func(leave func()) bool {
+	if f.broker == nil || !f.cfg.Has(config.RoleAPI) {
+		return nil
+	}
+	return f.broker.Alone
+}
+
+// mend removes what a crash has left of a batch, before anybody reads events.
+func (f *fleet) mend(ctx context.Context) error {
+	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
+	removed, recent, err := f.turns.Mend(ctx)
+	if f.recent = recent; !recent.Whole(time.Now(), f.cfg.Events.Dedupe) {
+		f.sure = time.Now().Add(f.cfg.Events.Dedupe)
+	}
+	if removed > 0 {
+		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
+	}
+	return err
+}
+
+// unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads
+// them as they are stored, and nobody from outside does, or has lately stored some whose ids we do not know. Else it returns false.
+func (f *fleet) unseen(do func()) bool {
+	now, left := time.Now(), f.broker.Left()
+	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
+	reads := f.registry.HasLanes() || f.worker != nil && !f.worker.Feeds()
+	return !strange && !now.Before(f.sure) && !reads && f.broker.Inside(do)
+}
+
+// unsettled is how the API asks the worker of this process how many events are not settled; nil = there is no worker.
+func (f *fleet) unsettled() func() (n uint64, ok bool) {
+	if f.worker == nil {
+		return nil
+	}
+	return f.worker.Unsettled
+}
+
+// stored tells of events that are durable.
+func (f *fleet) stored(first uint64, evts []*events.Event, came time.Time) {
+	if f.worker != nil {
+		f.worker.Offer(first, evts, came)
+	}
+	f.tap.Offer(first, evts)
+}
