@@ -51,8 +51,9 @@ func TestDiskLosesWhatIsNotSynced(t *testing.T) {
 	}
 }
 
-// cutPower runs a load on a store whose disk loses power while it lasts, several times, and gives the verdict.
-func (c *campaign) cutPower(times int, args ...string) *Verdict {
+// cutPower runs a load on a store whose disk loses power while it lasts, several times, and gives the verdict. With
+// lossy, subscriptions may be lost as well, and are stored again.
+func (c *campaign) cutPower(times int, lossy bool, args ...string) *Verdict {
 	c.t.Helper()
 	d := newFickleDisk(c.t)
 	s := fleettest.New(c.t, fleettest.Options{Data: filepath.Join(d.Mount, "data"), Key: "an-operator-key-of-tests", Args: args})
@@ -82,6 +83,9 @@ func (c *campaign) cutPower(times int, args ...string) *Verdict {
 	}
 	s.AwaitReady(c.t)
 	c.load.Stop()
+	if lossy {
+		c.sink.Subscribe(c.t, s.Client())
+	}
 	s.Client().Must(c.t, http.StatusOK, http.MethodPost, "/v1/subscriptions/all/resume", nil, nil)
 	c.nothingWaits(s)
 	s.MustStop(c.t)
@@ -92,7 +96,7 @@ func (c *campaign) cutPower(times int, args ...string) *Verdict {
 // TestPowerCut: what was answered with 202 survives the loss of power.
 func TestPowerCut(t *testing.T) {
 	c := newCampaign(t)
-	v := c.cutPower(c.pick(3, 20))
+	v := c.cutPower(c.pick(3, 20), false)
 	t.Log(v)
 	for what, which := range map[string][]string{"lost": v.Missing, "altered": v.Altered, "renamed": v.Renamed} {
 		if len(which) > 0 {
@@ -104,7 +108,7 @@ func TestPowerCut(t *testing.T) {
 // TestPowerCutUnsynced: the disk of TestPowerCut shows what is not synced: with nats.sync interval it must lose.
 func TestPowerCutUnsynced(t *testing.T) {
 	c := newCampaign(t)
-	v := c.cutPower(1, "--nats-sync", "interval")
+	v := c.cutPower(1, true, "--nats-sync", "interval")
 	t.Log(v)
 	if len(v.Missing) == 0 {
 		t.Error("nothing is lost although nothing was synced before its answer: this disk proves nothing")
