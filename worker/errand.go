@@ -50,6 +50,10 @@ func (x *errand) done(err error) {
 	case x.fed != nil:
 		x.w.feed.settle(x.fed, err)
 	default:
-		x.w.letGo(x.kept, x.m, err)
+		x.w.keeper.remove(x.kept)
+		if x.w.feed != nil {
+			x.w.feed.settlePulled(x.kept.at.sequence, err)
+		}
+		x.w.finish(x.m, err)
 	}
 }

@@ -18,7 +18,8 @@ type fed struct {
 	due          time.Time // of what failed to settle: when it is tried again
 }
 
-// inHand are the events of a feed that are in hand, in the order of their sequences: they are taken in that order.
+// inHand are the events of a feed that are in hand, in the order of their sequences. They are taken in that order, but for what
+// was pulled before.
 type inHand struct {
 	ring  fed // the lowest sequence after it
 	count int
@@ -27,8 +28,12 @@ type inHand struct {
 func (h *inHand) init() { h.ring.older, h.ring.newer, h.count = &h.ring, &h.ring, 0 }
 
 func (h *inHand) add(one *fed) {
-	one.older, one.newer = h.ring.older, &h.ring
-	one.older.newer, h.ring.older = one, one
+	before := h.ring.older
+	for before != &h.ring && before.from.Sequence > one.from.Sequence {
+		before = before.older
+	}
+	one.older, one.newer = before, before.newer
+	one.older.newer, one.newer.older = one, one
 	h.count++
 }
 

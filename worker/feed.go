@@ -59,6 +59,7 @@ type feed struct {
 	hand    inHand
 	again   []*fed              // of hand: what failed to settle
 	over    map[uint64]struct{} // what was in hand when the feed was left last: its end was recorded after that
+	pulled  map[uint64]*fed     // of hand: what had been pulled before the feed began
 }
 
 // newFeed returns nil where others always work with the broker.
@@ -68,7 +69,7 @@ func newFeed(w *Worker, deps *Deps, slots int) *feed {
 	}
 	f := &feed{
 		w: w, log: stream.NewEventLog(deps.JS), place: stream.NewDispatchPlace(deps.JS), alone: deps.Alone,
-		room: make(chan struct{}, slots), wake: make(chan struct{}, 1), next: unknown,
+		room: make(chan struct{}, slots), wake: make(chan struct{}, 1), next: unknown, pulled: map[uint64]*fed{},
 	}
 	f.hand.init()
 	return f
@@ -124,32 +125,6 @@ func (f *feed) poke() {
 	case f.wake <- struct{}{}:
 	default:
 	}
-}
-
-// begin turns the feed on, if nobody else works with the broker, and no event is in anybody's hands: who pulled it may be sending it,
-// also when we have lost sight of who that is.
-func (f *feed) begin(ctx context.Context) (bool, error) {
-	f.mu.Lock()
-	f.on, f.leaves, f.leaving, f.left, f.empty = true, false, make(chan struct{}), make(chan struct{}), make(chan struct{})
-	f.next, f.top, f.again, f.offers = unknown, 0, nil, offers{all: map[uint64]offered{}}
-	f.mu.Unlock()
-	if !f.alone(f.leave) || f.w.keeper.has(stream.Events) {
-		f.end()
-		return false, nil
-	}
-	floor, last, free, err := f.place.Look(ctx)
-	if err == nil && free {
-		err = f.place.Set(ctx, floor)
-	}
-	if err != nil || !free {
-		f.end()
-		return false, err
-	}
-	f.mu.Lock()
-	f.next, f.top, f.over = floor+1, max(f.top, last), nil
-	f.mu.Unlock()
-	f.poke()
-	return true, nil
 }
 
 // end turns the feed off, and lets those go on who waited for it.
@@ -318,6 +293,11 @@ func (f *feed) handle(one *fed) {
 func (f *feed) settle(one *fed, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.endOf(one, err)
+}
+
+// endOf is settle for a caller that holds mu.
+func (f *feed) endOf(one *fed, err error) {
 	if err != nil && f.on {
 		one.due, one.event, one.stored = time.Now().Add(ackWait), nil, nil
 		f.again = append(f.again, one)

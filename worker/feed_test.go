@@ -21,6 +21,7 @@ type door struct {
 	mu    sync.Mutex
 	guest bool
 	leave func()
+	tries int // how often the worker wanted to begin its feed
 }
 
 func (d *door) alone(leave func()) bool {
@@ -31,6 +32,7 @@ func (d *door) alone(leave func()) bool {
 	}
 	if leave != nil {
 		d.leave = leave
+		d.tries++
 	}
 	return true
 }
@@ -44,6 +46,12 @@ func (d *door) come() {
 	if leave != nil {
 		leave()
 	}
+}
+
+func (d *door) tried() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tries
 }
 
 func (d *door) goAway() {

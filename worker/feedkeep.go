@@ -19,8 +19,12 @@ const (
 	topLook = time.Second
 	// keepAnyway is how often the consumer is moved although nothing has changed, which shows that it is still there.
 	keepAnyway = 5 * time.Second
-	// quietLook is how often a worker that could have a feed looks whether it is alone again.
+	// quietLook is how often a worker that could have a feed looks whether it is alone again. What others had in hand has come again
+	// within that, since it is longer than ackWait.
 	quietLook = 5 * time.Second
+	// maxPatience is how long it is alone at most before it tries to begin although something is in hand. When that failed, because something is
+	// in the hands of others, it waits twice as long: each time nothing is begun for joinWait.
+	maxPatience = time.Minute
 )
 
 // keep moves the consumer until ctx ends. leave is called when the consumer is lost.

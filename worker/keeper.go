@@ -65,16 +65,16 @@ func (k *keeper) remove(m *kept) {
 	k.mu.Unlock()
 }
 
-// has reports whether a message of a stream is in our hands.
-func (k *keeper) has(streamName string) bool {
+// of returns the sequences of a stream's messages in our hands, the oldest in hand first.
+func (k *keeper) of(streamName string) (sequences []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for at := range k.inHand {
-		if at.stream == streamName {
-			return true
+	for m := k.ring.newer; m != &k.ring; m = m.newer {
+		if m.at.stream == streamName {
+			sequences = append(sequences, m.at.sequence)
 		}
 	}
-	return false
+	return sequences
 }
 
 // run says InProgress for all that is older than keepInterval, until ctx ends.

@@ -12,16 +12,18 @@ import (
 // the consumer that all workers share otherwise.
 func (w *Worker) takeEvents(ctx context.Context) error {
 	if w.feed == nil {
-		return w.pull(ctx, w.first, stream.ConsumerDispatch, w.dispatch, nil, nil)
+		return w.pull(ctx, w.first, stream.ConsumerDispatch, w.dispatch, func(*puller) {})
 	}
 	var over sync.WaitGroup // what was pulled and is in hand still
 	defer over.Wait()
 	handlers := newHandlers(w.feed.handle)
 	defer handlers.wait()
 	defer handlers.dismiss()
+	patience, wait := quietLook, time.Duration(0)
 	for ctx.Err() == nil {
-		on, err := w.feed.begin(ctx)
+		on, err := w.feed.begin(ctx, wait)
 		if on {
+			patience = quietLook
 			w.log.Info().Msg("alone with the broker: events go from memory to their deliveries")
 			err = w.feed.run(ctx, handlers)
 		}
@@ -34,9 +36,10 @@ func (w *Worker) takeEvents(ctx context.Context) error {
 		if on || err != nil {
 			w.prepareAgain(ctx)
 		}
-		if err := w.pullBeside(ctx, &over); err != nil {
+		if err := w.pullBeside(ctx, &over, patience); err != nil {
 			return err
 		}
+		patience, wait = min(2*patience, maxPatience), joinWait
 	}
 	return nil
 }
@@ -56,35 +59,47 @@ func (w *Worker) prepareAgain(ctx context.Context) {
 	}
 }
 
-// pullBeside pulls from the consumer until ctx ends, or this worker is alone and has nothing in hand. What comes at the last moment may
-// take long: over waits for it, and nobody else does.
-func (w *Worker) pullBeside(ctx context.Context, over *sync.WaitGroup) error {
+// pullBeside pulls from the consumer until ctx ends, or this worker has been alone for as long as patience, or is alone and nothing is
+// in hand. What came may take long: over waits for it, and nobody else does.
+func (w *Worker) pullBeside(ctx context.Context, over *sync.WaitGroup, patience time.Duration) error {
 	pulling, stop := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer stop()
 	looking.Go(func() {
-		tick := time.NewTicker(quietLook)
-		defer tick.Stop()
-		for {
-			select {
-			case <-pulling.Done():
-				return
-			case <-tick.C:
-				if w.feed.couldBegin(pulling) {
-					stop()
-				}
-			}
-		}
+		defer stop()
+		w.feed.awaitChance(pulling, patience)
 	})
-	return w.pull(pulling, w.first, stream.ConsumerDispatch, w.dispatch, nil, over)
+	return w.pull(pulling, w.first, stream.ConsumerDispatch, w.dispatch, func(p *puller) {
+		p.over = over
+		p.fresh = func(context.Context) error { return w.registry.Fresh(ctx) } // what has come when pulling stops is begun
+	})
 }
 
-// couldBegin reports whether nobody else works with the broker, and nothing is to be done.
-func (f *feed) couldBegin(ctx context.Context) bool {
-	if !f.alone(nil) {
-		return false
+// awaitChance waits until nobody else works with the broker, and that for as long as patience unless nothing is to be done.
+func (f *feed) awaitChance(ctx context.Context, patience time.Duration) {
+	tick := time.NewTicker(quietLook)
+	defer tick.Stop()
+	var since time.Time // when we were alone first; zero = we are not
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if !f.alone(nil) {
+				since = time.Time{}
+				continue
+			}
+			if since.IsZero() {
+				since = now
+			}
+			// What others had in hand has come again by then, to us.
+			if now.Sub(since) >= patience {
+				return
+			}
+			if quiet, err := f.place.Quiet(ctx); quiet && err == nil { // else the broker is away: asked again
+				return
+			}
+		}
 	}
-	quiet, err := f.place.Quiet(ctx)
-	return quiet && err == nil // else the broker is away: asked again
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -236,7 +235,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	delivering, inner := errgroup.WithContext(ctx)
 	w.turns = inner
 	delivering.Go(func() error { return w.takeEvents(inner) })
-	delivering.Go(func() error { return w.pull(inner, w.due, stream.ConsumerDue, w.retry, w.replayInOrder, nil) })
+	delivering.Go(func() error {
+		return w.pull(inner, w.due, stream.ConsumerDue, w.retry, func(p *puller) { p.inOrder = w.replayInOrder })
+	})
 	delivering.Go(func() error { return w.drainAll(inner) })
 	delivering.Go(func() error { return w.lanes.run(inner) })
 	delivering.Go(func() error { return w.gatherer.run(inner) })
@@ -358,13 +359,11 @@ func (w *Worker) oldestUnsettled(ctx context.Context, s jetstream.Stream, last u
 	return m.Time, nil
 }
 
-// pull runs a puller until ctx ends, and makes a consumer that was deleted again. inOrder and over are the puller's.
-func (w *Worker) pull(
-	ctx context.Context, l *slots, consumer string, handle func(*nats.Msg), inOrder func(*nats.Msg) bool, over *sync.WaitGroup,
-) error {
+// pull runs pullers until ctx ends, each as with makes it, and makes a consumer that was deleted again.
+func (w *Worker) pull(ctx context.Context, l *slots, consumer string, handle func(*nats.Msg), with func(*puller)) error {
 	for ctx.Err() == nil {
 		p := w.newPuller(l.stream, consumer, cap(l.hands))
-		p.inOrder, p.over = inOrder, over
+		with(p)
 		p.handle = func(m *nats.Msg) {
 			defer p.release()
 			handle(m)

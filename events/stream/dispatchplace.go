@@ -28,19 +28,19 @@ func (p *DispatchPlace) info(ctx context.Context) (i dispatchInfo, err error) {
 	return i, nil
 }
 
-// Look returns the sequence up to which all is settled, and the newest one. It is for a time in which nobody pulls. free is
-// false while something is in somebody's hands.
-func (p *DispatchPlace) Look(ctx context.Context) (floor, last uint64, free bool, err error) {
+// Look returns the sequence up to which all is settled, and the newest one. It is for a time in which nobody pulls. open is how
+// many below floor are in somebody's hands nevertheless.
+func (p *DispatchPlace) Look(ctx context.Context) (floor, last uint64, open int, err error) {
 	i, err := p.info(ctx)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, 0, 0, err
 	}
 	state, err := p.state(ctx, Events)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, 0, 0, err
 	}
 	floor = max(i.Floor.Stream, i.Delivered.Stream) // the floor alone stands still where nothing was
-	return floor, state.Last, i.AckPending == 0, nil
+	return floor, state.Last, i.AckPending, nil
 }
 
 // Quiet reports whether all events were handed out, and all of those acknowledged.
