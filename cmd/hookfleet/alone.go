@@ -31,6 +31,25 @@ func (f *fleet) mend(ctx context.Context) error {
 	return err
 }
 
+// forgetTimeout bounds what only saves the fleet a wait: for so long the heartbeats would count at most.
+const forgetTimeout = 5 * time.Second
+
+// forgetKilled removes the heartbeats of the process that had the store before, if it was killed: this one would have half of the limits,
+// and no lane of that one's, until they expire.
+func (f *fleet) forgetKilled(ctx context.Context) {
+	if f.broker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
+	defer cancel()
+	switch n, err := stream.ForgetKilled(ctx, f.js); {
+	case err != nil:
+		f.log.Warn().Err(err).Msg("heartbeats of a process that was killed not removed; they expire")
+	case n > 0:
+		f.log.Info().Int("heartbeats", n).Msg("the process before did not sign off; what it had in hand is taken over at once")
+	}
+}
+
 // unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads
 // them as they are stored, and nobody from outside does, or has lately stored some whose ids we do not know. Else it returns false.
 func (f *fleet) unseen(do func()) bool {

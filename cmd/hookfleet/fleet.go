@@ -269,6 +269,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	} else if err := f.mend(ctx); err != nil {
 		return err
 	}
+	f.forgetKilled(ctx)
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	if f.broker != nil {
 		f.admin.InTurns(f.turns) // the tests of sinks are events, too
@@ -333,7 +334,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
-	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
+	cfg.Concurrency, cfg.PublicURL, cfg.Broker = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL, f.broker != nil
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
@@ -423,10 +424,12 @@ func (f *fleet) ownWriter(name string) (*nats.Conn, jetstream.JetStream, *stream
 
 // startPoller starts what polls status sources.
 func (f *fleet) startPoller() error {
+	cfg := poll.DefaultConfig()
+	cfg.Broker = f.broker != nil
 	p, err := poll.New(poll.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Egress: f.egress, Tokens: stream.NewTokens(f.js, f.secrets.Vault),
 		Publish: f.publish, Metrics: f.metrics, Log: f.log,
-	}, poll.DefaultConfig())
+	}, cfg)
 	if err != nil {
 		return err
 	}
