@@ -31,22 +31,34 @@ func (f *fleet) mend(ctx context.Context) error {
 	return err
 }
 
-// forgetTimeout bounds what only saves the fleet a wait: for so long the heartbeats would count at most.
-const forgetTimeout = 5 * time.Second
+// Bounds of what only saves the fleet a wait: for so long the heartbeats of a killed process would count, and the broker wait for its
+// acks, at most. A client from outside is let in within 2 s.
+const (
+	forgetTimeout   = 5 * time.Second
+	takeBackTimeout = 1500 * time.Millisecond
+)
 
 // forgetKilled removes the heartbeats of the process that had the store before, if it was killed: this one would have half of the limits,
-// and no lane of that one's, until they expire.
+// and no lane of that one's, until they expire. What that one had in hand is taken back, if all was its own.
 func (f *fleet) forgetKilled(ctx context.Context) {
 	if f.broker == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
+	asked, cancel := context.WithTimeout(ctx, forgetTimeout)
 	defer cancel()
-	switch n, err := stream.ForgetKilled(ctx, f.js); {
-	case err != nil:
-		f.log.Warn().Err(err).Msg("heartbeats of a process that was killed not removed; they expire")
-	case n > 0:
-		f.log.Info().Int("heartbeats", n).Msg("the process before did not sign off; what it had in hand is taken over at once")
+	killed, left, err := stream.ForgetKilled(asked, f.js)
+	if killed > 0 {
+		f.log.Info().Int("workers", killed).Msg("the process before did not sign off; what it did is taken over at once")
+	}
+	if err == nil && killed > 0 && left == 0 {
+		f.broker.Inside(func() {
+			asked, cancel := context.WithTimeout(ctx, takeBackTimeout)
+			defer cancel()
+			err = stream.TakeBack(asked, f.js)
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		f.log.Warn().Err(err).Msg("what a killed process did is not taken over yet; that comes when its heartbeats expire")
 	}
 }
 
