@@ -115,7 +115,7 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	f.base.run("broker", f.broker.Run)
+	f.base.run("broker", f.runBroker)
 	f.readLeft()
 	select {
 	case <-f.broker.Ready():
@@ -123,6 +123,17 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// runBroker runs the broker until ctx ends. One that still opens its store then is left to the end of the process: nothing uses it yet, or,
+// where it was started anew, any more.
+func (f *fleet) runBroker(ctx context.Context) error {
+	err := f.broker.Run(ctx)
+	if errors.Is(err, embedded.ErrOpening) {
+		f.log.Info().Msg("the broker still opens its store, and is not waited for: the store is as after a kill")
+		return nil
+	}
+	return err
 }
 
 // readLeft reads what the process before has left of statuses while the broker starts, once that has the store for itself.
