@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/hookfleet/hookfleet/config"
@@ -60,6 +63,20 @@ func (f *fleet) forgetKilled(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("what a killed process did is not taken over yet; that comes when its heartbeats expire")
 	}
+}
+
+// dropLeft removes what a scheduler in this process has left of statuses, now that there is none: nobody else uses it, and it can be made
+// anew. The store is ours, so nobody is at work there.
+func (f *fleet) dropLeft() {
+	dir := f.statusesDir()
+	if _, err := os.Stat(dir); f.cfg.Has(config.RoleScheduler) || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		f.log.Warn().Err(err).Msg("the copy of statuses not removed, which only a scheduler in this process would use")
+		return
+	}
+	f.log.Info().Str("directory", dir).Msg("removed the copy of statuses: only a scheduler in this process would use it")
 }
 
 // unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads

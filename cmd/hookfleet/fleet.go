@@ -119,6 +119,7 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	f.readLeft()
 	select {
 	case <-f.broker.Ready():
+		f.dropLeft()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -141,7 +142,7 @@ func (f *fleet) readLeft() {
 	if !f.cfg.Has(config.RoleScheduler) {
 		return
 	}
-	f.left = scheduler.NewLeft(filepath.Join(f.cfg.Data, "statuses"), f.log)
+	f.left = scheduler.NewLeft(f.statusesDir(), f.log)
 	if f.cfg.Statuses.Retention == 0 {
 		return
 	}
@@ -160,7 +161,8 @@ func (f *fleet) readLeft() {
 // above (DESIGN.md, Durability).
 const roomRatio = 0.9
 
-func (f *fleet) storeDir() string { return filepath.Join(f.cfg.Data, "nats") }
+func (f *fleet) storeDir() string    { return filepath.Join(f.cfg.Data, "nats") }
+func (f *fleet) statusesDir() string { return filepath.Join(f.cfg.Data, "statuses") }
 
 // natsPermissions is what a client of the embedded broker may do by its API key (API.md 6).
 func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
