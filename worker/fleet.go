@@ -35,6 +35,8 @@ type fleet struct {
 	log zerolog.Logger
 	id  string
 
+	broker bool // it is in this process
+
 	from func(context.Context) stream.Sender // where this worker's requests come from; nil = it does not say
 
 	changes atomic.Uint64 // how often the lists below have changed
@@ -141,7 +143,7 @@ func (f *fleet) alive(id string) bool {
 func (f *fleet) signOff(ctx context.Context, kv jetstream.KeyValue) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := kv.Delete(ctx, f.id); err != nil {
+	if err := stream.SignOff(ctx, kv, f.id); err != nil {
 		f.log.Debug().Err(err).Msg("sign-off not stored; the heartbeat expires")
 	}
 }

@@ -140,7 +140,7 @@ func (f *fleet) word(leaves bool, sender stream.Sender) stream.Heartbeat {
 	p := f.parts
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return stream.Heartbeat{At: time.Now().UTC(), Sender: sender, Leaving: leaves, Knows: p.knows, Over: p.over}
+	return stream.Heartbeat{At: time.Now().UTC(), Sender: sender, Broker: f.broker, Leaving: leaves, Knows: p.knows, Over: p.over}
 }
 
 // joinTimeout bounds the wait for the first look at the others. Without it nothing is sent until it comes.

@@ -50,6 +50,7 @@ const (
 type Config struct {
 	Concurrency int           // simultaneous sends, worker.concurrency
 	Grace       time.Duration // how long attempts in flight may go on after the end was asked for
+	Broker      bool          // this process runs the broker
 	PublicURL   string        // of the API, for the callbacks of handshakes, api.publicurl; "" = they have none
 }
 
@@ -175,6 +176,7 @@ func New(deps Deps, cfg Config) (*Worker, error) {
 		w.reserve = func() time.Duration { return 0 }
 	}
 	w.fleet.parts.makeRoom = w.makeRoom
+	w.fleet.broker = cfg.Broker
 	w.fleet.from = func(ctx context.Context) stream.Sender { return SenderOf(ctx, deps.Egress) }
 	w.plans.credential = w.newCredential
 	w.failures = newFailures(deps.Registry, log)

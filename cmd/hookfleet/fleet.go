@@ -115,14 +115,26 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	f.base.run("broker", f.broker.Run)
+	f.base.run("broker", f.runBroker)
 	f.readLeft()
 	select {
 	case <-f.broker.Ready():
+		f.dropLeft()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// runBroker runs the broker until ctx ends. One that still opens its store then is left to the end of the process: nothing uses it yet, or,
+// where it was started anew, any more.
+func (f *fleet) runBroker(ctx context.Context) error {
+	err := f.broker.Run(ctx)
+	if errors.Is(err, embedded.ErrOpening) {
+		f.log.Info().Msg("the broker still opens its store, and is not waited for: the store is as after a kill")
+		return nil
+	}
+	return err
 }
 
 // readLeft reads what the process before has left of statuses while the broker starts, once that has the store for itself.
@@ -130,7 +142,7 @@ func (f *fleet) readLeft() {
 	if !f.cfg.Has(config.RoleScheduler) {
 		return
 	}
-	f.left = scheduler.NewLeft(filepath.Join(f.cfg.Data, "statuses"), f.log)
+	f.left = scheduler.NewLeft(f.statusesDir(), f.log)
 	if f.cfg.Statuses.Retention == 0 {
 		return
 	}
@@ -149,7 +161,8 @@ func (f *fleet) readLeft() {
 // above (DESIGN.md, Durability).
 const roomRatio = 0.9
 
-func (f *fleet) storeDir() string { return filepath.Join(f.cfg.Data, "nats") }
+func (f *fleet) storeDir() string    { return filepath.Join(f.cfg.Data, "nats") }
+func (f *fleet) statusesDir() string { return filepath.Join(f.cfg.Data, "statuses") }
 
 // natsPermissions is what a client of the embedded broker may do by its API key (API.md 6).
 func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
@@ -269,6 +282,7 @@ func (f *fleet) startSupport(ctx context.Context) (err error) {
 	} else if err := f.mend(ctx); err != nil {
 		return err
 	}
+	f.forgetKilled(ctx)
 	f.admin = stream.NewWriter(f.front, f.syncer())
 	if f.broker != nil {
 		f.admin.InTurns(f.turns) // the tests of sinks are events, too
@@ -333,7 +347,7 @@ func (f *fleet) startWorker(context.Context) (err error) {
 	f.support.run("record writer", records.Run)
 	f.support.run("waits writer", waits.Run)
 	cfg := worker.DefaultConfig()
-	cfg.Concurrency, cfg.PublicURL = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL
+	cfg.Concurrency, cfg.PublicURL, cfg.Broker = f.cfg.Worker.Concurrency, f.cfg.API.PublicURL, f.broker != nil
 	f.worker, err = worker.New(worker.Deps{
 		Conn: f.back, JS: js, Registry: f.registry, Egress: f.egress, Sinks: f.sinkPolicy(), Records: records, Waits: waits,
 		History: stream.NewHistory(f.js, nil), Waitlist: stream.NewWaitlist(f.js), Tokens: stream.NewTokens(js, f.secrets.Vault),
@@ -423,10 +437,12 @@ func (f *fleet) ownWriter(name string) (*nats.Conn, jetstream.JetStream, *stream
 
 // startPoller starts what polls status sources.
 func (f *fleet) startPoller() error {
+	cfg := poll.DefaultConfig()
+	cfg.Broker = f.broker != nil
 	p, err := poll.New(poll.Deps{
 		JS: f.js, Registry: f.registry, Writer: f.admin, Egress: f.egress, Tokens: stream.NewTokens(f.js, f.secrets.Vault),
 		Publish: f.publish, Metrics: f.metrics, Log: f.log,
-	}, poll.DefaultConfig())
+	}, cfg)
 	if err != nil {
 		return err
 	}

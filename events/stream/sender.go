@@ -16,10 +16,11 @@ type Sender struct {
 	Proxy     string       `json:"proxy,omitempty"` // its URL without credentials; "" = none
 }
 
-// Heartbeat is what a worker says of itself in BucketWorkers.
+// Heartbeat is what a worker says of itself in BucketWorkers, and a poller in BucketPollers, of which only Broker counts.
 type Heartbeat struct {
 	At      time.Time `json:"at"`
 	Sender  Sender    `json:"sender"`
+	Broker  bool      `json:"broker,omitempty"`  // it is in the process that runs the broker, and ends with it
 	Leaving bool      `json:"leaving,omitempty"` // it takes nothing new: it owns no sink, and has its part of the limits until it is gone
 	Knows   []string  `json:"knows,omitempty"`   // workers that it has made room for within the limits
 	Over    []string  `json:"over,omitempty"`    // but not yet at these subscriptions' sinks: more is in flight there than its part is now
@@ -48,24 +49,15 @@ func Senders(ctx context.Context, js jetstream.JetStream) ([]Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", BucketWorkers, err)
 	}
-	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("read the workers: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // what was read is read
 	var all []Sender
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("read the workers: %w", context.Cause(ctx))
-		case entry := <-w.Updates():
-			if entry == nil {
-				return all, nil
-			}
-			var beat Heartbeat
-			if json.Unmarshal(entry.Value(), &beat) == nil {
-				all = append(all, beat.Sender)
-			}
+	err = eachBeat(ctx, kv, func(_ string, text []byte) {
+		var beat Heartbeat
+		if json.Unmarshal(text, &beat) == nil {
+			all = append(all, beat.Sender)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
+	return all, nil
 }

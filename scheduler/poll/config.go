@@ -11,6 +11,8 @@ type Config struct {
 	Heartbeat time.Duration // how often a process says that it lives
 	TTL       time.Duration // after how long without a word its work is taken over
 
+	Broker bool // this process runs the broker
+
 	// Look is how often a poll that others have in hand is looked at.
 	Look time.Duration
 	// Drain is how long requests in flight may go on when the process ends.

@@ -53,7 +53,10 @@ func (f *fleet) subject() string { return "$KV." + stream.BucketPollers + "." + 
 func (f *fleet) beat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.TTL)
 	defer cancel()
-	msg := &nats.Msg{Subject: f.subject(), Header: nats.Header{jetstream.MsgTTLHeader: {f.cfg.TTL.String()}}}
+	msg := &nats.Msg{
+		Subject: f.subject(), Header: nats.Header{jetstream.MsgTTLHeader: {f.cfg.TTL.String()}},
+		Data: stream.Heartbeat{At: time.Now().UTC(), Broker: f.cfg.Broker}.Text(),
+	}
 	if _, err := f.js.PublishMsg(ctx, msg); err != nil && ctx.Err() == nil {
 		f.log.Warn().Err(err).Msg("heartbeat of a poller not stored")
 	}

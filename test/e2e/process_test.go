@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -167,5 +168,39 @@ func TestTerminatedWhileStarting(t *testing.T) {
 		}
 	}
 	s.Start(t)
+	s.MustStop(t)
+}
+
+// TestTerminatedWhileTheStoreIsRead: SIGTERM waited until the broker had read its store, and so did a second one. Here reading never ends:
+// one of its files is a pipe.
+func TestTerminatedWhileTheStoreIsRead(t *testing.T) {
+	t.Parallel()
+	s := fleettest.Start(t, fleettest.Options{})
+	f := newFlow(t, s, `"concurrency":4`)
+	f.await(f.publish(), "delivered")
+	s.MustStop(t)
+	file := filepath.Join(s.Data, "nats", "jetstream", "$G", "streams", "EVENTS", "meta.inf")
+	if err := errors.Join(os.Rename(file, file+".kept"), syscall.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.Launch(t)
+	var pipe *os.File
+	fleettest.Eventually(t, "the broker reads its store", func() (bool, any) {
+		var err error
+		pipe, err = os.OpenFile(file, os.O_WRONLY|syscall.O_NONBLOCK, 0) // refused while nobody reads
+		return err == nil, err
+	})
+	defer pipe.Close()
+	if code := s.Stop(t); code != 0 {
+		t.Errorf("exit code %d, its log:\n%s", code, s.Log())
+	}
+	if !strings.Contains(s.Log(), "still opens its store") || !strings.Contains(s.Log(), "hookfleet has stopped") {
+		t.Errorf("it is not said:\n%s", s.Log())
+	}
+	if err := os.Rename(file+".kept", file); err != nil {
+		t.Fatal(err)
+	}
+	s.Start(t)
+	f.await(f.publish(), "delivered")
 	s.MustStop(t)
 }

@@ -58,14 +58,7 @@ func (f *split) stop(t *testing.T) {
 // awaitWorkers waits until the fleet knows so many live workers, by their heartbeats.
 func (f *split) awaitWorkers(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
-	kv, err := js.KeyValue(t.Context(), "hookfleet_workers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleettest.Eventually(t, fmt.Sprintf("%d workers send heartbeats", n), func() (bool, any) {
-		keys, err := kv.Keys(t.Context())
-		return len(keys) == n, fmt.Sprint(keys, err)
-	})
+	awaitBeats(t, js, "hookfleet_workers", n)
 }
 
 // TestRoles: the roles as processes of their own behave as one fleet.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -104,5 +106,38 @@ func TestStatusesStay(t *testing.T) {
 	if got := f.statusOf("s").Status; got != "Newest" {
 		t.Errorf("status after a restart %s", got)
 	}
+	s.MustStop(t)
+}
+
+// TestCopyOfStatusesStaysWithoutScheduler: what the scheduler keeps of statuses beneath the data stayed for ever when its role was taken from
+// the process. With the role it is made anew.
+func TestCopyOfStatusesStaysWithoutScheduler(t *testing.T) {
+	t.Parallel()
+	s := fleettest.Start(t, fleettest.Options{})
+	f := newFlow(t, s, "")
+	subject := unique("order")
+	f.says(subject, `,"data":{"status":"Booked"}`)
+	dir := filepath.Join(s.Data, "statuses")
+	there := func() bool {
+		_, err := os.Stat(dir)
+		return err == nil
+	}
+	fleettest.Eventually(t, "a copy of the statuses is there", func() (bool, any) { return there(), dir })
+	s.MustStop(t)
+	if !there() {
+		t.Error("the copy did not outlive a stop")
+	}
+	s.SetRoles("api,worker")
+	s.Start(t)
+	if there() {
+		t.Error("the copy stays, and nobody uses it")
+	}
+	s.MustStop(t)
+	s.SetRoles("api,worker,scheduler")
+	s.Start(t)
+	if got := f.statusOf(subject); got.Status != "Booked" {
+		t.Errorf("status %q after the role came back", got.Status)
+	}
+	fleettest.Eventually(t, "it is made anew", func() (bool, any) { return there(), dir })
 	s.MustStop(t)
 }

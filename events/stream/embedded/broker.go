@@ -47,6 +47,10 @@ const MaxBatch = 2000
 // startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
 const startTimeout = 5 * time.Minute
 
+// startGrace is how long a server that reads its store may go on when the end was asked for: most are through by then, and shut down in
+// order, after which the next one need not look at all of the store.
+const startGrace = 2 * time.Second
+
 // startLook is how often a server that starts is asked whether it has given up.
 const startLook = 100 * time.Millisecond
 
@@ -59,6 +63,10 @@ const endTimeout = 20 * time.Second
 // ErrStuck says that the server did not shut down, and still has the store. Only the end of the process helps, and its
 // start by whoever supervises it. Run returns it.
 var ErrStuck = errors.New("the broker does not end")
+
+// ErrOpening says that the end was asked for while the server still read its store, in a call that nothing ends. It goes on, and has the
+// store, until the process ends, which may be at once: to the store it is a kill, which it survives. Run returns it.
+var ErrOpening = errors.New("the broker still opens its store")
 
 // errNoRoom: the disk is too full for the broker to be started anew.
 var errNoRoom = errors.New("no room to restart the broker")
@@ -213,7 +221,7 @@ func (b *Broker) Restart(ctx context.Context) error {
 	}
 }
 
-// Run runs the server until ctx ends, and returns when it has shut down; ErrStuck when that cannot be.
+// Run runs the server until ctx ends, and returns when it has shut down; ErrStuck or ErrOpening when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.ended)
 	held, err := lock(b.cfg.Dir)
@@ -222,7 +230,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	close(b.locked)
 	err = b.serve(ctx)
-	if !errors.Is(err, ErrStuck) {
+	if !errors.Is(err, ErrStuck) && !errors.Is(err, ErrOpening) {
 		_ = held.Close() // which unlocks it; nothing was written
 	}
 	return err
@@ -322,9 +330,9 @@ func (b *Broker) start(ctx context.Context) (*server.Server, error) {
 	}
 	log := newServerLog(b.log, b.writeFailed)
 	s.SetLoggerV2(log, false, false, false)
-	var starting sync.WaitGroup
-	starting.Go(s.Start)
-	starting.Wait()
+	if !open(ctx, s) {
+		return nil, ErrOpening
+	}
 	ready, err := awaitReady(ctx, s, log)
 	if err == nil && ready && !s.JetStreamEnabled() {
 		err = fmt.Errorf("embedded broker: JetStream did not start in %s", b.cfg.Dir)
@@ -334,6 +342,29 @@ func (b *Broker) start(ctx context.Context) (*server.Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// open has the server read its store. It returns false when ctx ended and it is not through.
+func open(ctx context.Context, s *server.Server) bool {
+	opened := make(chan struct{})
+	var opening sync.WaitGroup
+	opening.Go(func() {
+		s.Start()
+		close(opened)
+	})
+	select {
+	case <-opened:
+		return true
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(startGrace)
+	defer grace.Stop()
+	select {
+	case <-opened:
+		return true
+	case <-grace.C:
+		return false
+	}
 }
 
 // awaitReady returns false without an error when ctx ends before the server is ready.
