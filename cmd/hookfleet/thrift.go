@@ -17,8 +17,11 @@ const (
 	goGarbage = 100 // Go's own
 	// mostGarbage is at full rate while little lives: with goGarbage a delivery of a backlog costs 2 to 3 µs of 52 more (five runs each in turn).
 	// Elsewhere it would cost memory: what a thousand lanes are made of lies scattered over a larger heap, and keeps 20 MiB more of it.
-	mostGarbage  = 250
-	leastGarbage = 30        // below, a heap of many subscriptions would be looked through all the time
+	mostGarbage = 250
+	// leastGarbage is where as much lives as busyHeap: below, a heap of many subscriptions would be looked through all the time. At full rate
+	// it rises to goGarbage where twice as much lives: that is mostly the broker's ids of the last minutes (events.dedupe, 130 bytes and three
+	// objects each), of which a minute brings a million. Looking through these took a third of all CPU, and half after two minutes.
+	leastGarbage = 30
 	busyHeap     = 170 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it
 	// busyMemory is what the Go runtime may hold in all while less than busyHeap lives: looks come each second, and a load that
 	// begins between two of them, or needs much for a moment, is not to take more. The program itself is beside it, some 40 MiB.
@@ -56,7 +59,7 @@ func thrift(ctx context.Context) error {
 			debug.SetGCPercent(want)
 			percent = want
 		}
-		debug.SetMemoryLimit(memoryFor(before.live, now))
+		debug.SetMemoryLimit(memoryFor(rate, before.live, now))
 		before = now
 		if idle++; rate >= idleRate {
 			idle = 0
@@ -73,7 +76,7 @@ func garbageFor(allocated, live uint64) int {
 	case allocated < idleRate*uint64(heapLook/time.Second):
 		return idleGarbage
 	case live >= busyHeap:
-		return leastGarbage
+		return int(garbageBeyond(allocated, live))
 	}
 	most := uint64(goGarbage)
 	if allocated >= fullRate*uint64(heapLook/time.Second) {
@@ -82,14 +85,22 @@ func garbageFor(allocated, live uint64) int {
 	return int(min(max((busyHeap-live)*100/max(live, 1), leastGarbage), most))
 }
 
-// memoryFor is what the runtime may hold, when so many bytes lived a heapLook ago. It always leaves room for leastGarbage,
-// and for stacks: of thousands of connections and sends that hang these are more than the heap. There is no limit while what
+// garbageBeyond is garbageFor where busyHeap lives, or more.
+func garbageBeyond(allocated, live uint64) uint64 {
+	if allocated < fullRate*uint64(heapLook/time.Second) || live < busyHeap {
+		return leastGarbage
+	}
+	return min(leastGarbage+(live-busyHeap)*(goGarbage-leastGarbage)/busyHeap, goGarbage)
+}
+
+// memoryFor is what the runtime may hold, when so many bytes were allocated in a heapLook, and so many lived before it. It always leaves room
+// for as much garbage as there may be where busyHeap lives, and for stacks: of thousands of connections and sends that hang these are more than the heap. There is no limit while what
 // lives grows fast, as where a million subscriptions are loaded: a heap that does not fit would be collected without end.
-func memoryFor(lived uint64, now heap) int64 {
+func memoryFor(allocated, lived uint64, now heap) int64 {
 	if now.live > lived+fastGrowth {
 		return math.MaxInt64
 	}
-	return max(busyMemory, int64(now.live/100*(100+leastGarbage))+max(besideHeap, int64(now.stacks)+besideHeap/2))
+	return max(busyMemory, int64(now.live/100*(100+garbageBeyond(allocated, now.live)))+max(besideHeap, int64(now.stacks)+besideHeap/2))
 }
 
 // heap is what a process has allocated since it began, what of it was in use at the last collection, and its stacks, in bytes.

@@ -23,28 +23,33 @@ func TestThrift(t *testing.T) {
 		{1 << 40, busyHeap / 2, goGarbage},
 		{1 << 40, busyHeap * 2 / 3, 50},
 		{1 << 40, busyHeap - 1, leastGarbage},
-		{1 << 40, 1 << 40, leastGarbage},
+		{fullRate - 1, busyHeap * 2, leastGarbage},
+		{fullRate, busyHeap, leastGarbage},
+		{fullRate, busyHeap * 3 / 2, (leastGarbage + goGarbage) / 2},
+		{fullRate, busyHeap * 2, goGarbage},
+		{1 << 40, 1 << 40, goGarbage},
 	} {
 		if got := garbageFor(tt.allocated, tt.live); got != tt.want {
 			t.Errorf("%d bytes a second, %d live: %d percent, want %d", tt.allocated, tt.live, got, tt.want)
 		}
 	}
 	for _, tt := range []struct {
-		live, stacks uint64
-		want         int64
+		allocated, live, stacks uint64
+		want                    int64
 	}{
-		{0, 0, busyMemory},
-		{busyHeap * 3 / 4, 0, busyMemory},
-		{busyHeap, 0, besideHeap + busyHeap*13/10},
-		{1 << 40, 0, besideHeap + 1<<40/10*13},
-		{20 << 20, 100 << 20, busyMemory},
-		{20 << 20, 256 << 20, 26<<20 + 256<<20 + besideHeap/2}, // with less it was collected without end
+		{0, 0, 0, busyMemory},
+		{1 << 40, busyHeap * 3 / 4, 0, busyMemory},
+		{1 << 40, busyHeap, 0, besideHeap + busyHeap*13/10},
+		{0, 1 << 40, 0, besideHeap + 1<<40/10*13},
+		{fullRate, 1 << 40, 0, besideHeap + 2<<40},
+		{0, 20 << 20, 100 << 20, busyMemory},
+		{0, 20 << 20, 256 << 20, 26<<20 + 256<<20 + besideHeap/2}, // with less it was collected without end
 	} {
-		if got := memoryFor(tt.live, heap{live: tt.live, stacks: tt.stacks}); got < tt.want-1000 || got > tt.want+1000 {
+		if got := memoryFor(tt.allocated, tt.live, heap{live: tt.live, stacks: tt.stacks}); got < tt.want-1000 || got > tt.want+1000 {
 			t.Errorf("%d live, %d of stacks: %d bytes in all, want %d", tt.live, tt.stacks, got, tt.want)
 		}
 	}
-	if got := memoryFor(20<<20, heap{live: 100 << 20}); got != math.MaxInt64 { // or a start with many subscriptions takes twice as long
+	if got := memoryFor(0, 20<<20, heap{live: 100 << 20}); got != math.MaxInt64 { // or a start with many subscriptions takes twice as long
 		t.Errorf("while the heap grows: %d bytes in all", got)
 	}
 	t.Setenv("GOGC", "")
