@@ -19,7 +19,8 @@ import (
 // subject and the numbers in it.
 const maxSubject = 2048
 
-// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events.
+// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events, or a part of
+// a batch was removed.
 const maxRounds = 4
 
 // What callers of Accept branch on, besides *events.Invalid.
@@ -259,9 +260,14 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 	}
 	for round := range maxRounds {
 		if round > 0 || len(twins) == 0 { // else that may have been all
-			if fresh, err = i.leaveOutKnown(ctx, evts, entries, fresh, receipts); err != nil {
+			left, err := i.leaveOutKnown(ctx, evts, entries, fresh, receipts)
+			if errors.Is(err, errRemoved) {
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
+			fresh = left
 		}
 		first, err := i.storeFresh(ctx, entries, fresh)
 		switch {
@@ -319,6 +325,9 @@ func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, f
 	return twins, fresh, nil
 }
 
+// errRemoved: what was found to be known may have been a part of a batch that is removed now. It is to be asked anew.
+var errRemoved = errors.New("what is known was removed meanwhile")
+
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
 func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entries []stream.Entry, fresh []int, receipts []Receipt) ([]int, error) {
@@ -348,14 +357,13 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 		receipts[at] = receiptOf(evts[at], sequence)
 		receipts[at].Duplicate = true
 	}
-	if len(faults) > 0 {
-		return nil, reuse(faults...)
-	}
 	switch now, err := i.batches.Removals(); {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case now != removals:
-		return nil, fmt.Errorf("%w: what is known was removed meanwhile", ErrUnavailable)
+		return nil, errRemoved
+	case len(faults) > 0:
+		return nil, reuse(faults...)
 	}
 	return left, nil
 }
