@@ -53,8 +53,8 @@ func (a *API) keyRoutes() []route {
 		},
 		{
 			method: "DELETE", path: "/v1/keys/{id}", id: "deleteKey", tag: "keys", summary: "End an API key", roles: operatorOnly,
-			text: "Requests with it are refused at once here, and milliseconds later by other API processes; NATS connections that it opened " +
-				"stay open until they end. The key operator is the operator's own and cannot be deleted: a new HOOKFLEET_OPERATOR_KEY ends it.",
+			text: "Requests with it are refused at once here, and milliseconds later by other API processes; NATS connections that it opened to " +
+				"an embedded broker are closed. The key operator is the operator's own and cannot be deleted: a new HOOKFLEET_OPERATOR_KEY ends it.",
 			codes: []Code{CodeBadID, CodeOperatorKey}, handle: a.deleteKey,
 			answers: []answer{{status: 204, text: "it is gone"}},
 		},

@@ -41,15 +41,19 @@ type KeyStore struct {
 	writer *stream.Writer
 	known  map[string]*keys.Key
 	whole  bool // the table has all that is known
+	ended  func(id string)
 }
 
 // NewKeyStore returns a store that knows the operator's key alone. A store whose operator key has no text knows none.
 func NewKeyStore(operator OperatorKey, log zerolog.Logger) *KeyStore {
 	return &KeyStore{
 		operator: operator, hash: keys.HashOf(operator.Text.Reveal()), log: log, loaded: make(chan struct{}),
-		known: map[string]*keys.Key{},
+		known: map[string]*keys.Key{}, ended: func(string) {},
 	}
 }
+
+// OnEnd has ended called for each key that is deleted, once it is refused. It comes before Run.
+func (s *KeyStore) OnEnd(ended func(id string)) { s.ended = ended }
 
 // Attach gives it the broker, before Run. The writer must run as long as keys are created and deleted.
 func (s *KeyStore) Attach(js jetstream.JetStream, writer *stream.Writer) {
@@ -112,9 +116,10 @@ func (s *KeyStore) remember(key *keys.Key) {
 
 func (s *KeyStore) forget(id string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.known, id)
 	s.table.Remove(id)
+	s.mu.Unlock()
+	s.ended(id)
 }
 
 // shareOperator stores the operator's key for the other API processes: one from the environment always, so that a new

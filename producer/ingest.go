@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,8 @@ import (
 // subject and the numbers in it.
 const maxSubject = 2048
 
-// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events.
+// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events, or a part of
+// a batch was removed.
 const maxRounds = 4
 
 // What callers of Accept branch on, besides *events.Invalid.
@@ -168,9 +170,32 @@ func (i *Ingest) receipt(ctx context.Context, e *events.Event, ack stream.Ack, c
 		return Receipt{}, err
 	}
 	if !same {
-		return Receipt{}, fmt.Errorf("%w: %s of %s", ErrReuse, e.ID(), e.Source())
+		return Receipt{}, reused(e)
 	}
 	return r, nil
+}
+
+// reused is the refusal of an event whose id another one had.
+func reused(e *events.Event) error {
+	pointer := "ce-id"
+	if e.IsStructured() {
+		pointer = "/id"
+	}
+	return reuse(events.Fault{Pointer: pointer, Detail: reuseDetail(e)})
+}
+
+// reusedAt is what is wrong with such an event of a batch.
+func reusedAt(at int, e *events.Event) events.Fault {
+	return events.Fault{Pointer: fmt.Sprintf("/%d/id", at), Detail: reuseDetail(e)}
+}
+
+// reuse is ErrReuse, and says which events are meant.
+func reuse(faults ...events.Fault) error {
+	return fmt.Errorf("%w: %w", ErrReuse, &events.Invalid{Status: http.StatusConflict, Code: "id_reuse", Faults: faults})
+}
+
+func reuseDetail(e *events.Event) string {
+	return fmt.Sprintf("%q of %q was used for another event", e.ID(), e.Source())
 }
 
 // isStored reports whether the event stored at sequence is e. What has been trimmed since is taken for the same.
@@ -235,9 +260,14 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 	}
 	for round := range maxRounds {
 		if round > 0 || len(twins) == 0 { // else that may have been all
-			if fresh, err = i.leaveOutKnown(ctx, evts, entries, fresh, receipts); err != nil {
+			left, err := i.leaveOutKnown(ctx, evts, entries, fresh, receipts)
+			if errors.Is(err, errRemoved) {
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
+			fresh = left
 		}
 		first, err := i.storeFresh(ctx, entries, fresh)
 		switch {
@@ -275,6 +305,7 @@ func (i *Ingest) storeFresh(ctx context.Context, entries []stream.Entry, fresh [
 func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, fresh []int, err error) {
 	first := make(map[string]int, len(evts))
 	twins = map[int]int{}
+	var faults []events.Fault
 	for at, e := range evts {
 		id := entries[at].ID
 		before, ok := first[id]
@@ -283,13 +314,19 @@ func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, f
 			first[id] = at
 			fresh = append(fresh, at)
 		case !evts[before].Same(e):
-			return nil, nil, fmt.Errorf("%w: %s of %s, twice in the batch", ErrReuse, e.ID(), e.Source())
+			faults = append(faults, reusedAt(at, e))
 		default:
 			twins[at] = before
 		}
 	}
+	if len(faults) > 0 {
+		return nil, nil, reuse(faults...)
+	}
 	return twins, fresh, nil
 }
+
+// errRemoved: what was found to be known may have been a part of a batch that is removed now. It is to be asked anew.
+var errRemoved = errors.New("what is known was removed meanwhile")
 
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
@@ -299,6 +336,7 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	var left []int
+	var faults []events.Fault
 	for _, at := range fresh {
 		sequence, err := i.batches.Probe(ctx, entries[at].Message())
 		if err != nil {
@@ -308,17 +346,24 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 			left = append(left, at)
 			continue
 		}
-		r, err := i.receipt(ctx, evts[at], stream.Ack{Sequence: sequence, Duplicate: true}, time.Time{})
+		same, err := isStored(ctx, i.js, evts[at], sequence)
 		if err != nil {
 			return nil, err
 		}
-		receipts[at] = r
+		if !same {
+			faults = append(faults, reusedAt(at, evts[at]))
+			continue
+		}
+		receipts[at] = receiptOf(evts[at], sequence)
+		receipts[at].Duplicate = true
 	}
 	switch now, err := i.batches.Removals(); {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case now != removals:
-		return nil, fmt.Errorf("%w: what is known was removed meanwhile", ErrUnavailable)
+		return nil, errRemoved
+	case len(faults) > 0:
+		return nil, reuse(faults...)
 	}
 	return left, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,38 @@ func TestAcceptBatch(t *testing.T) {
 		}
 		if !errors.Is(err, step.err) || strings.Join(got, " ") != step.want || f.stored(t) != step.stored {
 			t.Errorf("%v: %v, %v, %d stored", step.ids, got, err, f.stored(t))
+		}
+	}
+}
+
+// TestReusedIDsOfABatchAreNotNamed: who sent a thousand events was told that one of them has a used id, not which.
+func TestReusedIDsOfABatchAreNotNamed(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	if _, err := f.ingest.Accept(t.Context(), []*events.Event{order(t, "1", "a"), order(t, "2", "a")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		evts []*events.Event
+		want []string
+	}{
+		{[]*events.Event{order(t, "1", "b")}, []string{"/id"}},
+		{[]*events.Event{order(t, "3", "a"), order(t, "2", "b"), order(t, "1", "a"), order(t, "1", "a"), order(t, "4", "a")}, []string{"/1/id"}},
+		{[]*events.Event{order(t, "2", "b"), order(t, "5", "a"), order(t, "1", "b")}, []string{"/0/id", "/2/id"}},
+		{[]*events.Event{order(t, "6", "a"), order(t, "6", "b"), order(t, "7", "a"), order(t, "6", "c")}, []string{"/1/id", "/3/id"}},
+	} {
+		_, err := f.ingest.Accept(t.Context(), tc.evts)
+		invalid, ok := errors.AsType[*events.Invalid](err)
+		if !ok || !errors.Is(err, producer.ErrReuse) || invalid.Status != http.StatusConflict || invalid.Code != "id_reuse" {
+			t.Errorf("want id_reuse of %v, got %v", tc.want, err)
+			continue
+		}
+		var got []string
+		for _, fault := range invalid.Faults {
+			got = append(got, fault.Pointer)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("faults of %v, want %v", got, tc.want)
 		}
 	}
 }

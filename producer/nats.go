@@ -130,11 +130,9 @@ func (r *Responder) refuse(m *nats.Msg, err error) {
 	code := codeUnavailable
 	if invalid, ok := errors.AsType[*events.Invalid](err); ok {
 		code = codeInvalid
-		if invalid.Status == codeTooLarge {
-			code = codeTooLarge
+		if invalid.Status == codeTooLarge || invalid.Status == codeReuse {
+			code = invalid.Status
 		}
-	} else if errors.Is(err, ErrReuse) {
-		code = codeReuse
 	}
 	r.answer(m, pubAck{Error: &ackError{Code: code, Description: err.Error()}, Stream: stream.Events})
 }

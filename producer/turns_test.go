@@ -1,6 +1,7 @@
 package producer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -71,6 +72,59 @@ func TestNewEventsBesideAKnownOneAreNotLost(t *testing.T) {
 	const want = "1 false, k true, 2 false"
 	if got, err := accept(order(t, "1", "a"), order(t, "k", "a"), order(t, "2", "a")); got != want || err != nil || f.stored(t) != 3 {
 		t.Errorf("a known event: %s, %v, %d stored", got, err, f.stored(t))
+	}
+}
+
+// pausing runs do before it answers for the first time.
+type pausing struct {
+	jetstream.JetStream
+
+	once sync.Once
+	do   func()
+}
+
+func (p *pausing) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	p.once.Do(p.do)
+	return p.JetStream.Stream(ctx, name)
+}
+
+// TestBatchIsUnavailableWhenAnotherIsTorn: while it was asked which events of a batch are known, a part of another batch was removed;
+// the batch was answered 503, although nothing was wrong.
+func TestBatchIsUnavailableWhenAnotherIsTorn(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	front, turns, writer := f.front(t)
+	js, err := jetstream.New(front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ingest := func(js jetstream.JetStream) *producer.Ingest {
+		return producer.NewIngest(producer.IngestDeps{
+			JS: js, Writer: writer, Batches: stream.NewBatches(front, f.broker.Sync).InTurns(turns), Metrics: prometheus.NewRegistry(),
+		})
+	}
+	if _, err := ingest(js).Accept(t.Context(), []*events.Event{order(t, "k", "a"), order(t, "l", "a")}); err != nil {
+		t.Fatal(err)
+	}
+	meanwhile := &pausing{JetStream: js, do: func() {
+		if _, err := ingest(js).Accept(t.Context(), []*events.Event{order(t, "1", "a"), order(t, "k", "a")}); err != nil {
+			t.Error(err)
+		}
+	}}
+	asks := ingest(meanwhile)
+	if _, err := asks.Accept(t.Context(), []*events.Event{order(t, "2", "a")}); err != nil { // known to it, so that its own batch is not torn
+		t.Fatal(err)
+	}
+	receipts, err := asks.Accept(t.Context(), []*events.Event{order(t, "2", "a"), order(t, "l", "a"), order(t, "3", "a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range receipts {
+		got = append(got, fmt.Sprint(r.ID, " ", r.Duplicate))
+	}
+	if all := strings.Join(got, ", "); all != "2 true, l true, 3 false" || f.stored(t) != 5 {
+		t.Errorf("%s, %d stored", all, f.stored(t))
 	}
 }
 

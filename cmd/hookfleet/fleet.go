@@ -115,6 +115,7 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	f.keys.OnEnd(f.broker.End)
 	f.base.run("broker", f.runBroker)
 	f.readLeft()
 	select {
@@ -172,9 +173,9 @@ func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
 	}
 	switch key.Role {
 	case keys.Operator:
-		return embedded.Permissions{All: true}, true
+		return embedded.Permissions{All: true, Key: key.ID}, true
 	case keys.Producer:
-		return embedded.Permissions{Publish: publishSubjects(key)}, true
+		return embedded.Permissions{Publish: publishSubjects(key), Key: key.ID}, true
 	default:
 		return embedded.Permissions{}, false
 	}

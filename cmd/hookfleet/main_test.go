@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		"nothing":            {nil, exitOK},
 		"version":            {[]string{"version"}, exitOK},
+		"version for none":   {[]string{"version", "--output", "xml"}, exitUsage},
 		"help of a group":    {[]string{"subscription"}, exitOK},
 		"list":               {[]string{"key", "list", "--url", f.URL}, exitOK},
 		"refused":            {[]string{"delivery", "list", "--url", f.URL}, exitFailed},
@@ -125,4 +127,14 @@ func TestHealth(t *testing.T) {
 	f.on("GET /readyz", 503, `{"title":"Not ready","code":"not_ready","detail":"the broker is away"}`)
 	f.cli(t, "", "health", "--live").expect(t, exitOK, "{\"status\":\"ok\"}\n", "")
 	f.cli(t, "", "health").expect(t, exitFailed, "", "hookfleet: 503 not_ready: the broker is away\n")
+}
+
+// TestVersionHasNoOutputForPrograms: version was the one command that did not know --output.
+func TestVersionHasNoOutputForPrograms(t *testing.T) {
+	t.Parallel()
+	got := cli(t, "", "version", "--output", "json")
+	var v map[string]string
+	if err := json.Unmarshal([]byte(got.stdout), &v); err != nil || got.code != exitOK || v["version"] != version() || v["go"] == "" || v["platform"] == "" {
+		t.Errorf("exit code %d, %s", got.code, got.stdout)
+	}
 }

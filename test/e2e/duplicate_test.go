@@ -69,8 +69,11 @@ func testDuplicatesInBatch(t *testing.T, s *fleettest.Server) {
 	// One bad event, or one reused id, and nothing of the batch is stored.
 	batch := http.Header{"Content-Type": {fleettest.Batch}}
 	fresh := event(unique("batch"), f.name, `{}`)
-	f.client.Send(t, http.MethodPost, "/v1/events", batch, "["+fresh+","+event(ids[0], f.name, `{"other":1}`)+"]").
+	p := f.client.Send(t, http.MethodPost, "/v1/events", batch, "["+fresh+","+event(ids[0], f.name, `{"other":1}`)+"]").
 		Refused(t, http.StatusConflict, "id_reuse")
+	if len(p.Errors) != 1 || p.Errors[0].Pointer != "/1/id" {
+		t.Errorf("a reused id is named as %v", p.Errors)
+	}
 	f.client.Send(t, http.MethodPost, "/v1/events", batch, "["+fresh+`,{"specversion":"1.0"}]`).
 		Refused(t, http.StatusUnprocessableEntity, "invalid_event")
 	f.client.Send(t, http.MethodPost, "/v1/events", batch, "["+event(unique("same"), f.name, `1`)+","+event("same-"+fmt.Sprint(counter.n), f.name, `2`)+"]").

@@ -39,7 +39,7 @@ func TestFleet(t *testing.T) {
 		"retry now": testRetryNow, "cancel": testCancel,
 		"filters": testFilters, "refused filters": testRefusedFilters,
 		"keys": testKeys, "partner": testPartner, "limits": testRefusedMembers, "ingest refusals": testIngestRefusals,
-		"nats": testNATS, "nats permissions": testNATSPermissions, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
+		"nats": testNATS, "nats permissions": testNATSPermissions, "nats key deleted": testConnectionOutlivesItsKey, "nats invalid event": testInvalidEvent, "nats javascript": testJavaScript,
 		"publish command": testPublishCommand, "subscription command": testSubscriptionCommand, "delivery command": testDeliveryCommand,
 		"round trip": testRoundTrip, "binary fallback": testFallback, "omit": testOmit, "template": testTemplate, "get": testGet,
 		"test of a template": testTestOfTemplate, "shown settings": testShownSettings, "receivers": testReceivers,

@@ -139,6 +139,25 @@ func (f *flow) odd(js jetstream.JetStream) {
 	}
 }
 
+// testConnectionOutlivesItsKey: who was connected when a key was deleted went on publishing with it.
+func testConnectionOutlivesItsKey(t *testing.T, s *fleettest.Server) {
+	c := s.Client()
+	var k struct{ ID, Key string }
+	c.Must(t, http.StatusCreated, http.MethodPost, "/v1/keys", `{"role":"producer"}`, &k)
+	closed := make(chan struct{})
+	nc, err := nats.Connect(s.BrokerURL(k.Key), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	c.Must(t, http.StatusNoContent, http.MethodDelete, "/v1/keys/"+k.ID, nil, nil)
+	<-closed
+	if nc, err := nats.Connect(s.BrokerURL(k.Key)); err == nil {
+		nc.Close()
+		t.Error("a key that was deleted lets in")
+	}
+}
+
 // testNATSPermissions: a producer key may publish for its tenants and nothing else; without a key nobody gets in.
 func testNATSPermissions(t *testing.T, s *fleettest.Server) {
 	c := s.Client()

@@ -31,6 +31,14 @@ func (a *authentication) Check(c server.ClientAuthentication) bool {
 	if !ok {
 		return false
 	}
+	if a.b.sessions.note(c.RemoteAddress(), p.Key) {
+		if s := a.b.current.Load(); s != nil {
+			a.b.sessions.keep(connections(s))
+		}
+	}
+	if _, ok := a.b.cfg.Authenticate(token); !ok {
+		return false // it has ended since, before it could be noted
+	}
 	if p.All && a.b.guests.enter(c.RemoteAddress()) {
 		a.b.Alone(nil)
 	}

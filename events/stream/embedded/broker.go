@@ -91,7 +91,8 @@ type Config struct {
 // Permissions are what a client may do. The zero value is nothing.
 type Permissions struct {
 	All     bool
-	Publish []string // subjects it may publish to; it may listen to its own inbox only
+	Publish []string // subjects it may publish to; it may listen to inboxes only
+	Key     string   // id of what it showed, for End
 }
 
 // Broker is the server in our process. It starts in Run.
@@ -106,6 +107,8 @@ type Broker struct {
 	failed  atomic.Bool
 	syncer  *syncer
 	guests  guests
+
+	sessions sessions
 
 	restarts chan chan struct{} // who wants another server, and is told when it runs
 	told     chan struct{}      // of who wanted the next one; nil = nobody
