@@ -18,7 +18,7 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		want int
 	}{
-		"nothing":            {nil, exitOK},
+		"nothing":            {[]string{}, exitOK}, // nil would be what the tests were called with
 		"version":            {[]string{"version"}, exitOK},
 		"help of a group":    {[]string{"subscription"}, exitOK},
 		"list":               {[]string{"key", "list", "--url", f.URL}, exitOK},
