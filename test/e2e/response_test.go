@@ -93,8 +93,11 @@ func testNetwork(t *testing.T, s *fleettest.Server) {
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			c, name := s.Client(), unique("network")
-			c.Subscribe(t, name, fmt.Sprintf(`{"types":[%q],"sink":%q,"config":{"timeout":"500ms","retry":{"policy":"fixed","initial":"50ms","maxattempts":2}}}`, name, sink))
+			c, name, timeout := s.Client(), unique("network"), "30s" // on a loaded machine all else may take long as well
+			if reason == "timeout" {
+				timeout = "500ms"
+			}
+			c.Subscribe(t, name, fmt.Sprintf(`{"types":[%q],"sink":%q,"config":{"timeout":%q,"retry":{"policy":"fixed","initial":"50ms","maxattempts":2}}}`, name, sink, timeout))
 			d := c.AwaitDelivery(t, c.Publish(t, event(unique("event"), name, `1`)).Sequence, "dead")
 			for _, a := range d.Attempts {
 				if a.Reason != reason || a.Status != 0 {
