@@ -175,7 +175,7 @@ func (w *writes) publish(round, n int) uint64 {
 	if round%3 != 0 {
 		return w.clients[1-round%2].Publish(w.t, text).Sequence
 	}
-	js, err := jetstream.New(w.nc)
+	js, err := jetstream.New(w.nc, jetstream.WithDefaultTimeout(fleettest.Patience))
 	if err != nil {
 		w.t.Fatal(err)
 	}
