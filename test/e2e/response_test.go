@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/hookfleet/hookfleet/test/sinktest"
 )
 
-func unixText(n int64) string        { return strconv.FormatInt(n, 10) }
 func contains(s, substr string) bool { return strings.Contains(s, substr) }
 
 // responseTable is the table of API.md 3.4, row by row.
