@@ -243,7 +243,7 @@ func TestBatchHeld(t *testing.T) {
 	var once sync.Once
 	s := newBatchSink(t, func(w http.ResponseWriter, _ *http.Request) {
 		once.Do(func() {
-			w.Header().Set("Retry-After", "2")
+			w.Header().Set("Retry-After", "8") // what is held is seen before that is over
 			w.WriteHeader(http.StatusTooManyRequests)
 			close(throttled)
 		})
@@ -261,7 +261,7 @@ func TestBatchHeld(t *testing.T) {
 	first := got[0]
 	onceEach(t, got[1:], 45)
 	for _, r := range got[1:] {
-		if r.at.Sub(first.at) < 2*time.Second {
+		if r.at.Sub(first.at) < 8*time.Second {
 			t.Errorf("a request %v after the 429", r.at.Sub(first.at))
 		}
 		if (r.id == first.id) != (r.body == first.body) {
@@ -278,7 +278,7 @@ func TestBatchLeaderGone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := newBatchSink(t, status(http.StatusInternalServerError))
-	b.subscribeBatch("gone", s.url, `{"maxevents":5,"linger":"5m"}`, `{"timeout":"100ms","retry":{"policy":"fixed","initial":"2s"}}`)
+	b.subscribeBatch("gone", s.url, `{"maxevents":5,"linger":"5m"}`, `{"timeout":"10s","retry":{"policy":"fixed","initial":"8s"}}`)
 	b.work()
 	sequences := b.publishAll(0, 5)
 	first := s.wait(t, 1)[0]

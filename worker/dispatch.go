@@ -26,6 +26,10 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	if x == nil {
 		return
 	}
+	if w.feed != nil && w.feed.settledIt(from.Sequence) {
+		x.done(nil)
+		return
+	}
 	if w.feed != nil && w.feed.straggled(from.Sequence) {
 		from.Times = max(from.Times, 2) // read on: its end is not among what was known when we began to pull
 	}

@@ -58,6 +58,7 @@ type feed struct {
 	offers  offers
 	hand    inHand
 	again   []*fed              // of hand: what failed to settle
+	past    uint64              // the feed had taken what lies below when it was left last, and settled all but over
 	over    map[uint64]struct{} // what was in hand when the feed was left last: its end was recorded after that
 	pulled  map[uint64]*fed     // of hand: what had been pulled before the feed began
 }
@@ -317,6 +318,15 @@ func (f *feed) straggled(sequence uint64) bool {
 	defer f.mu.Unlock()
 	_, ok := f.over[sequence]
 	return ok
+}
+
+// settledIt reports whether an event, which the consumer hands out now, was settled before the feed was left: the consumer
+// goes on at the oldest that was not. What became of it later, as of a dead letter that was deleted, is not to be undone.
+func (f *feed) settledIt(sequence uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, over := f.over[sequence]
+	return sequence < f.past && !over
 }
 
 // floor is the sequence up to which all is settled. The caller holds mu.

@@ -35,7 +35,7 @@ func (f *feed) begin(ctx context.Context, wait time.Duration) (bool, error) {
 		return false, err
 	}
 	f.mu.Lock()
-	f.next, f.top, f.over = next, max(f.top, last), nil
+	f.next, f.top, f.past, f.over = next, max(f.top, last), 0, nil
 	f.mu.Unlock()
 	f.poke()
 	return true, nil
@@ -119,7 +119,9 @@ func (f *feed) settlePulled(sequence uint64, err error) {
 func (f *feed) release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = map[uint64]struct{}{}
+	if f.over == nil {
+		f.over = map[uint64]struct{}{}
+	}
 	for sequence, one := range f.pulled {
 		f.over[sequence] = struct{}{}
 		f.hand.remove(one)

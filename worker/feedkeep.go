@@ -149,10 +149,14 @@ func (f *feed) handOver(ctx context.Context) error {
 	f.mu.Lock()
 	floor, known := f.floor(), f.next != unknown
 	f.on = false // from here on what fails is left to who has it from the consumer
+	f.over = map[uint64]struct{}{}
+	if known {
+		f.past = f.next
+	}
 	for _, one := range f.again {
 		f.hand.remove(one)
+		f.over[one.from.Sequence] = struct{}{}
 	}
-	f.over = map[uint64]struct{}{}
 	f.hand.each(func(one *fed) {
 		one.kept = f.w.keeper.add(stream.Events, one.from.Sequence, "")
 		f.over[one.from.Sequence] = struct{}{}

@@ -19,7 +19,7 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		want int
 	}{
-		"nothing":            {nil, exitOK},
+		"nothing":            {[]string{}, exitOK}, // nil would be what the tests were called with
 		"version":            {[]string{"version"}, exitOK},
 		"version for none":   {[]string{"version", "--output", "xml"}, exitUsage},
 		"help of a group":    {[]string{"subscription"}, exitOK},

@@ -248,7 +248,7 @@ func testBatchEnds(t *testing.T, s *fleettest.Server) {
 
 // testBatchHeld: a paused subscription sends nothing, also not what lingers, and what is held goes in batches.
 func testBatchHeld(t *testing.T, s *fleettest.Server) {
-	f := newBatchFlow(t, s, `"maxevents":40,"linger":"2s"`, "")
+	f := newBatchFlow(t, s, `"maxevents":40,"linger":"6s"`, "")
 	rs := f.publishMany(30)
 	f.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+f.name+"/pause")
 	rs = append(rs, f.publishMany(50)...)
@@ -261,7 +261,7 @@ func testBatchHeld(t *testing.T, s *fleettest.Server) {
 		t.Errorf("%d batches of 80 events, of 40 each at most", len(got))
 	}
 	// A batch that failed and is then held comes again as it was.
-	g := newBatchFlow(t, s, `"maxevents":10,"linger":"5m"`, `"retry":{"policy":"fixed","initial":"3s"}`, statuses(500, 200)...)
+	g := newBatchFlow(t, s, `"maxevents":10,"linger":"5m"`, `"retry":{"policy":"fixed","initial":"6s"}`, statuses(500, 200)...)
 	rs = g.publishMany(10)
 	g.sink.WaitAnswered(g.path, 1)
 	g.do(http.StatusOK, http.MethodPost, "/v1/subscriptions/"+g.name+"/pause")

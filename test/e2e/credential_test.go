@@ -152,7 +152,7 @@ func testCredentialChanges(t *testing.T, s *fleettest.Server) {
 
 // testAccessToken: after its end the subscription is held; a PUT with a new token releases it.
 func testAccessToken(t *testing.T, s *fleettest.Server) {
-	end := time.Now().Add(4 * time.Second).UTC().Truncate(time.Second)
+	end := time.Now().Add(10 * time.Second).UTC().Truncate(time.Second)
 	credential := func(token string, end time.Time) string {
 		return fmt.Sprintf(`"credentialtype":"ACCESSTOKEN","accesstoken":%q,"accesstokenexpiresutc":%q`, token, end.Format(time.RFC3339))
 	}

@@ -198,10 +198,11 @@ func TestHostileSinks(t *testing.T) {
 	s := fleettest.Start(t, fleettest.Options{})
 	big := strings.Repeat("x", 1<<20)
 	sinks := map[string]struct {
-		url    string
-		reason string // of the attempt
+		timeout string
+		url     string
+		reason  string // of the attempt
 	}{
-		"50 MB": {sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		"50 MB": {"30s", sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(50<<20))
 			w.WriteHeader(http.StatusInternalServerError)
 			for range 50 {
@@ -210,7 +211,7 @@ func TestHostileSinks(t *testing.T) {
 				}
 			}
 		})), "server_error"},
-		"1 byte a second": {sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		"1 byte a second": {"4s", sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 			tick := time.NewTicker(time.Second)
 			defer tick.Stop()
@@ -220,7 +221,7 @@ func TestHostileSinks(t *testing.T) {
 				<-tick.C
 			}
 		})), "timeout"},
-		"redirect": {sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		"redirect": {"30s", sinktest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/"+r.URL.Path)
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		})), "redirect"},
@@ -233,7 +234,7 @@ func TestHostileSinks(t *testing.T) {
 			all.Go(func() {
 				id := unique("hostile")
 				c.Subscribe(t, id, fmt.Sprintf(
-					`{"types":[%q],"sink":%q,"config":{"timeout":"2s","breaker":{"failures":0},"retry":{"policy":"fixed","initial":"50ms","maxattempts":1}}}`, id, sink.url))
+					`{"types":[%q],"sink":%q,"config":{"timeout":%q,"breaker":{"failures":0},"retry":{"policy":"fixed","initial":"50ms","maxattempts":1}}}`, id, sink.url, sink.timeout))
 				events := make([]string, n)
 				for i := range events {
 					events[i] = event(unique("event"), id, `1`)

@@ -31,7 +31,7 @@ func (f *flow) tooLate(r fleettest.Receipt, attempts int) {
 
 // testExpirytime: an event that has expired is not sent, whether at first, again, or after it was held.
 func testExpirytime(t *testing.T, s *fleettest.Server) {
-	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"1s","jitter":0}`)
+	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"6s","jitter":0}`) // what expires before a retry is attempted once
 	f.tooLate(f.expiring("2026-01-01T00:00:00Z"), 0)
 	f.tooLate(f.expiring(in(-time.Second)), 0)
 	if n := len(f.sink.Got(f.path)); n != 0 {
@@ -44,12 +44,12 @@ func testExpirytime(t *testing.T, s *fleettest.Server) {
 		t.Errorf("the attribute was changed: %s", body)
 	}
 	f.sink.On(f.path, fails)
-	f.tooLate(f.expiring(in(500*time.Millisecond)), 1)
+	f.tooLate(f.expiring(in(5*time.Second)), 1)
 	if letters := f.client.DeadLetters(t, f.name); len(letters) != 0 {
 		t.Errorf("skips left dead letters %+v", letters)
 	}
 	f.pause()
-	held := f.expiring(in(2 * time.Second))
+	held := f.expiring(in(soon))
 	f.await(held, "held")
 	f.tooLate(held, 0) // while it is paused
 	f.resume()
@@ -63,8 +63,8 @@ func testExpirytimeBatch(t *testing.T, s *fleettest.Server) {
 	f := newFlow(t, s, "")
 	f.sink.On(f.path, fails, sinktest.Answer{})
 	f.client.Subscribe(t, f.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"protocolsettings":{"contentmode":"batch","batch":{"linger":"300ms"}},
-		"config":{"retry":{"policy":"fixed","initial":"2500ms","jitter":0}}}`, f.name, f.sink.URL(f.path)))
-	past, soon, never := f.expiring(in(-time.Second)), f.expiring(in(1500*time.Millisecond)), f.expiring(in(time.Hour))
+		"config":{"retry":{"policy":"fixed","initial":"6s","jitter":0}}}`, f.name, f.sink.URL(f.path)))
+	past, soon, never := f.expiring(in(-time.Second)), f.expiring(in(5*time.Second)), f.expiring(in(time.Hour))
 	f.tooLate(past, 0)
 	f.await(never, "delivered")
 	f.tooLate(soon, 1)
@@ -77,7 +77,8 @@ func testExpirytimeBatch(t *testing.T, s *fleettest.Server) {
 // testMaxage: what waits for longer than maxage is a dead letter, also while its subscription is paused or disabled and
 // nobody resumes it, once, and it can be replayed.
 func testMaxage(t *testing.T, s *fleettest.Server) {
-	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"1s","jitter":0,"maxage":"3s"}`, fails)
+	const maxage = 10 * time.Second // it is paused before the retry, and seen as held after that
+	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"4s","jitter":0,"maxage":"10s"}`, fails)
 	retried := f.publish()
 	f.sink.WaitAnswered(f.path, 1)
 	f.pause()
@@ -89,7 +90,7 @@ func testMaxage(t *testing.T, s *fleettest.Server) {
 		if d.Reason != "expired_retry" || d.EndedAt.IsZero() {
 			t.Errorf("delivery %+v", d)
 		}
-		if d.EndedAt.Sub(d.CreatedAt) < 3*time.Second {
+		if d.EndedAt.Sub(d.CreatedAt) < maxage {
 			t.Errorf("%s ended %s after it was accepted", d.ID, d.EndedAt.Sub(d.CreatedAt))
 		}
 	}
@@ -117,7 +118,7 @@ func testMaxage(t *testing.T, s *fleettest.Server) {
 
 // testMaxageOpen: also what a sink's rate holds.
 func testMaxageOpen(t *testing.T, s *fleettest.Server) {
-	f := newFlow(t, s, `"retry":{"maxage":"3s"},"rate":{"permit":1,"per":"1h","burst":1}`)
+	f := newFlow(t, s, `"retry":{"maxage":"6s"},"rate":{"permit":1,"per":"1h","burst":1}`)
 	f.await(f.publish(), "delivered")
 	for _, d := range f.awaitAll(f.publishMany(3), "dead") {
 		if d.Reason != "expired_retry" || d.AttemptCount != 0 {

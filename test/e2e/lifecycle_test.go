@@ -263,7 +263,7 @@ func TestLifecycleOutlivesRestarts(t *testing.T) {
 func byTime(a, b *sinktest.Request) int { return cmp.Or(a.At.Compare(b.At), a.Number-b.Number) }
 
 // soonAfter is a moment that is far enough away for a loaded machine to publish something before.
-func soonAfter() time.Time { return time.Now().Add(8 * time.Second) }
+func soonAfter() time.Time { return time.Now().Add(12 * time.Second) }
 
 // TestLifecycleOfSeveralWorkers: each owner of a lane knows what those before it have delivered.
 func TestLifecycleOfSeveralWorkers(t *testing.T) {

@@ -55,7 +55,7 @@ func testOverride(t *testing.T, s *fleettest.Server) {
 func testOverrideHold(t *testing.T, s *fleettest.Server) {
 	busy, other := sinktest.New(t), sinktest.New(t)
 	f := newRendered(t, s, `"sink":"%s","sinkoverride":"webhookurl"`)
-	busy.On(f.path, sinktest.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "10"}}, sinktest.Answer{})
+	busy.On(f.path, sinktest.Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "20"}}, sinktest.Answer{})
 	first := f.client.Publish(t, eventTo("1", f.name, busy.URL(f.path)))
 	busy.WaitAnswered(f.path, 1)
 	f.await(first, "retrying")
@@ -71,7 +71,7 @@ func testOverrideHold(t *testing.T, s *fleettest.Server) {
 	f.await(first, "delivered")
 	f.await(second, "delivered")
 	got := busy.Got(f.path)
-	if wait := got[1].At.Sub(got[0].Answered); len(got) != 3 || wait < 10*time.Second {
+	if wait := got[1].At.Sub(got[0].Answered); len(got) != 3 || wait < 20*time.Second {
 		t.Errorf("%d requests, the second %v after the first", len(got), wait)
 	}
 	other.On(f.path, sinktest.Answer{Status: http.StatusGone})

@@ -20,7 +20,7 @@ func (f *flow) resume() {
 
 // testPause: what comes to a paused subscription waits, also what was to be retried, and goes out when it is resumed.
 func testPause(t *testing.T, s *fleettest.Server) {
-	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"300ms","jitter":0}`, fails, sinktest.Answer{})
+	f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"5s","jitter":0}`, fails, sinktest.Answer{}) // it is paused before the retry
 	retried := f.publish()
 	f.sink.WaitAnswered(f.path, 1)
 	f.pause()

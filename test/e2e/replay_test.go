@@ -146,7 +146,7 @@ func testReplayControl(t *testing.T, s *fleettest.Server) {
 	f := newFlow(t, s, "")
 	f.awaitAll(f.publishMany(40), "delivered")
 	id := unique("job")
-	f.client.Replay(t, fmt.Sprintf(`{"id":%q,"subscription":%q,"from":"events","rate":{"permit":20,"per":"1s"}}`, id, f.name))
+	f.client.Replay(t, fmt.Sprintf(`{"id":%q,"subscription":%q,"from":"events","rate":{"permit":8,"per":"1s"}}`, id, f.name))
 	f.client.Do(t, http.MethodPost, "/v1/replays", fmt.Sprintf(`{"id":%q,"subscription":%q,"from":"events"}`, id, f.name)).Refused(t, http.StatusConflict, "id_taken")
 	f.sink.Wait(f.path, 43)
 	path := "/v1/replays/" + id
@@ -172,7 +172,7 @@ func testReplayControl(t *testing.T, s *fleettest.Server) {
 		t.Errorf("replay %+v", got)
 	}
 	if took := done.EndedAt.Sub(done.CreatedAt); took < time.Second {
-		t.Errorf("30 deliveries at 20 a second took %v", took)
+		t.Errorf("30 deliveries at 8 a second took %v", took)
 	}
 	for _, verb := range []string{"/pause", "/resume"} {
 		f.client.Do(t, http.MethodPost, path+verb, nil).Refused(t, http.StatusConflict, "ended")

@@ -116,7 +116,7 @@ func testEvery(t *testing.T, s *fleettest.Server) {
 		t.Errorf("delivery %+v, want it exhausted by two failures among five attempts", d)
 	}
 	// maxage ends it.
-	h := newFlow(t, s, `"responses":[{"status":"*","action":"retry","every":"200ms"}],"retry":{"maxattempts":1,"maxage":"3s"}`, statuses(503)...)
+	h := newFlow(t, s, `"responses":[{"status":"*","action":"retry","every":"200ms"}],"retry":{"maxattempts":1,"maxage":"6s"}`, statuses(503)...)
 	if d := h.await(h.publish(), "dead"); d.Reason != "expired_retry" || d.AttemptCount < 2 {
 		t.Errorf("delivery %+v, want it expired after some attempts", d)
 	}

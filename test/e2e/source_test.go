@@ -217,13 +217,14 @@ func testSourceCredential(t *testing.T, s *fleettest.Server) {
 
 // testSourceSchedule: what a source finds goes out when its poll is through, and not before.
 func testSourceSchedule(t *testing.T, s *fleettest.Server) {
-	o := newOrders(t, s, "1s", "")
+	o := newOrders(t, s, "24h", "") // a poll that began while the items are added would ask for the quick one alone
 	o.client.Subscribe(t, o.name, fmt.Sprintf(`{"types":[%q],"sink":%q,"config":{"schedule":{"source":%q},"lifecycle":{"terminal":["Ended"]}}}`,
 		o.name, o.sink.URL(o.path), o.name))
 	release := o.desk.hold()
 	o.desk.set("quick", "Shipped")
 	o.desk.set(slowKey, "Shipped")
 	o.watch("quick", slowKey)
+	o.define("1s", "")
 	fleettest.Eventually(t, "a change is published", func() (bool, any) {
 		var page struct{ Items []struct{ Subject string } }
 		o.client.Must(t, http.StatusOK, http.MethodGet, "/v1/events?type="+o.name, nil, &page)

@@ -18,7 +18,7 @@ func testThrottled(t *testing.T, s *fleettest.Server) {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
 			f := newFlow(t, s, `"retry":{"policy":"fixed","initial":"50ms","jitter":0}`,
-				sinktest.Answer{Status: status, Header: map[string]string{"Retry-After": "4"}}, sinktest.Answer{})
+				sinktest.Answer{Status: status, Header: map[string]string{"Retry-After": "8"}}, sinktest.Answer{})
 			first := f.publish()
 			sub := f.client.AwaitState(t, f.name, "held")
 			if sub.Status.Reason != "throttled" {
@@ -27,7 +27,7 @@ func testThrottled(t *testing.T, s *fleettest.Server) {
 			others := f.publishMany(50)
 			f.awaitAll(append(others, first), "delivered")
 			got := f.sink.WaitAnswered(f.path, 52)
-			until := got[0].Answered.Add(4 * time.Second)
+			until := got[0].Answered.Add(8 * time.Second)
 			for _, r := range got[1:] {
 				if r.At.Before(until) {
 					t.Errorf("request %d came %v before Retry-After was over", r.Number, until.Sub(r.At))

@@ -77,8 +77,9 @@ func TestRateOutlivesRestarts(t *testing.T) {
 // TestBreakerOutlivesRestarts: failures are counted across restarts, and so is a hold.
 func TestBreakerOutlivesRestarts(t *testing.T) {
 	t.Parallel()
+	const cooldown = 20 * time.Second // it is restarted, and looked at, before that is over
 	s := fleettest.Start(t, fleettest.Options{})
-	f := newFlow(t, s, `"breaker":{"failures":5,"cooldown":"6s"},"retry":{"policy":"fixed","initial":"1h"}`, fails, fails, fails, fails, fails, sinktest.Answer{})
+	f := newFlow(t, s, `"breaker":{"failures":5,"cooldown":"20s"},"retry":{"policy":"fixed","initial":"1h"}`, fails, fails, fails, fails, fails, sinktest.Answer{})
 	f.awaitAll(f.publishMany(3), "retrying")
 	s.Kill()
 	s.Start(t)
@@ -94,7 +95,7 @@ func TestBreakerOutlivesRestarts(t *testing.T) {
 	}
 	f.awaitAll(held, "delivered")
 	got := f.sink.Got(f.path)
-	if gap := got[5].At.Sub(got[4].At); gap < 6*time.Second-late {
+	if gap := got[5].At.Sub(got[4].At); gap < cooldown-late {
 		t.Errorf("the probe came %v after the breaker opened", gap)
 	}
 	// Resuming ends the hold at once.

@@ -18,12 +18,12 @@ const never = 1 << 31
 // broker connects to a server's broker as its operator.
 func broker(t *testing.T, s *fleettest.Server) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(s.BrokerURL(s.Key))
+	nc, err := nats.Connect(s.BrokerURL(s.Key), nats.Timeout(fleettest.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(fleettest.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

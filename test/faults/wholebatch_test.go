@@ -129,12 +129,12 @@ func (b *wholeBatches) send(c *fleettest.Client, n int) bool {
 
 // read counts the events of each batch that are stored, and those that were stored as plain messages.
 func (b *wholeBatches) read(s *fleettest.Server) (seen map[int]int, plain int) {
-	nc, err := nats.Connect(s.BrokerURL(s.Key))
+	nc, err := nats.Connect(s.BrokerURL(s.Key), nats.Timeout(fleettest.Patience))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(fleettest.Patience))
 	if err != nil {
 		b.t.Fatal(err)
 	}

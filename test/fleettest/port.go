@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -12,14 +13,30 @@ import (
 const (
 	firstPort = 12000
 	lastPort  = 31999
+	// portBlock is how many ports are one test process's: others run beside it, and must not take the port of a process that is
+	// about to start. e2e, which needs most, takes some two hundred.
+	portBlock = 1000
 )
 
-// FreeAddress is a host:port that nobody listens at now, and that no outgoing connection will take.
+// ports are those of this test process.
+var ports struct {
+	mu    sync.Mutex
+	claim net.Listener // on the block's first port, for as long as the process lives
+	block int          // its first port
+	next  int          // counts the ports that were given
+}
+
+// FreeAddress is a host:port that nobody listens at now, and that no outgoing connection and no other test will take.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort+1))
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	ports.mu.Lock()
+	defer ports.mu.Unlock()
+	if ports.claim == nil {
+		claimPorts(t)
+	}
+	for range portBlock {
+		ports.next = ports.next%(portBlock-1) + 1
+		l, address, err := listenAt(t, ports.block+ports.next)
 		if err != nil {
 			continue
 		}
@@ -30,4 +47,24 @@ func FreeAddress(t testing.TB) string {
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+// claimPorts finds a block that is nobody's. The caller holds mu.
+func claimPorts(t testing.TB) {
+	t.Helper()
+	for _, i := range rand.Perm((lastPort - firstPort + 1) / portBlock) {
+		var err error
+		if ports.claim, _, err = listenAt(t, firstPort+i*portBlock); err == nil {
+			ports.block = firstPort + i*portBlock
+			return
+		}
+		ports.claim = nil
+	}
+	t.Fatal("no free block of ports")
+}
+
+func listenAt(t testing.TB, port int) (net.Listener, string, error) {
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	return l, address, err
 }

@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"net"
 	"net/http"
 	"time"
 )
@@ -12,6 +13,7 @@ type Request struct {
 	Path             string
 	Query            string // raw
 	Host             string
+	From             string // address that it came from, without its port
 	Header           http.Header
 	ContentLength    int64
 	TransferEncoding []string
@@ -27,8 +29,9 @@ type Request struct {
 func (r *Request) ID() string { return r.Header.Get("Webhook-Id") }
 
 func newRequest(r *http.Request, body []byte, at time.Time) *Request {
+	from, _, _ := net.SplitHostPort(r.RemoteAddr) // a server of TCP always sets it
 	return &Request{
-		Method: r.Method, Proto: r.Proto, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Header: r.Header,
+		Method: r.Method, Proto: r.Proto, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, From: from, Header: r.Header,
 		ContentLength: r.ContentLength, TransferEncoding: r.TransferEncoding, Body: body, At: at,
 	}
 }
