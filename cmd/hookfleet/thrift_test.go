@@ -25,9 +25,9 @@ func TestThrift(t *testing.T) {
 		{1 << 40, busyHeap - 1, leastGarbage},
 		{fullRate - 1, busyHeap * 2, leastGarbage},
 		{fullRate, busyHeap, leastGarbage},
-		{fullRate, busyHeap * 3 / 2, (leastGarbage + goGarbage) / 2},
-		{fullRate, busyHeap * 2, goGarbage},
-		{1 << 40, 1 << 40, goGarbage},
+		{fullRate, busyHeap * 3 / 2, (leastGarbage + muchGarbage) / 2},
+		{fullRate, busyHeap * 2, muchGarbage},
+		{1 << 40, 1 << 40, muchGarbage},
 	} {
 		if got := garbageFor(tt.allocated, tt.live); got != tt.want {
 			t.Errorf("%d bytes a second, %d live: %d percent, want %d", tt.allocated, tt.live, got, tt.want)
@@ -41,7 +41,7 @@ func TestThrift(t *testing.T) {
 		{1 << 40, busyHeap * 3 / 4, 0, busyMemory},
 		{1 << 40, busyHeap, 0, besideHeap + busyHeap*13/10},
 		{0, 1 << 40, 0, besideHeap + 1<<40/10*13},
-		{fullRate, 1 << 40, 0, besideHeap + 2<<40},
+		{fullRate, 1 << 40, 0, besideHeap + 1<<40/10*16},
 		{0, 20 << 20, 100 << 20, busyMemory},
 		{0, 20 << 20, 256 << 20, 26<<20 + 256<<20 + besideHeap/2}, // with less it was collected without end
 	} {
