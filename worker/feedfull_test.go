@@ -47,6 +47,26 @@ func (c *counter) each(tb testing.TB, n int) {
 	}
 }
 
+// TestGuestAndWorkerBothSendWhatWaitedForItsTurn: what was pulled before the feed began, and waited for its turn still when a guest came, was
+// left to the guest, and sent by us as well.
+func TestGuestAndWorkerBothSendWhatWaitedForItsTurn(t *testing.T) {
+	t.Parallel()
+	b, d, c := fill(t)
+	d.goAway()
+	b.awaitFeed()
+	d.come()
+	consumer := must[jetstream.Consumer](t)(b.js.Consumer(t.Context(), stream.Events, stream.ConsumerDispatch))
+	for m := range must[jetstream.MessageBatch](t)(consumer.Fetch(4)).Messages() {
+		if err := m.DoubleAck(t.Context()); err != nil { // the guest has sent it
+			t.Fatal(err)
+		}
+	}
+	close(c.hold["1"])
+	b.settledUpTo(b.publishAndOffer(5))
+	eventually(t, "the last has come", func() bool { return c.times("5") == 4 })
+	c.each(t, 3) // 0, 1 and 5
+}
+
 // TestFeedSendsAgainWhenItsConsumerWasMadeAgain: a consumer that was made again stands at the first event. A worker without a place for more
 // did not see that: its feed began there, with what it had in hand as well.
 func TestFeedSendsAgainWhenItsConsumerWasMadeAgain(t *testing.T) {

@@ -121,6 +121,24 @@ func (f *feed) settlePulled(sequence uint64, err error) {
 	}
 }
 
+// newTurn ends the wait of what was pulled for its turn, once the feed has taken that over and is left: whoever comes begins it. What is pulled from here on
+// waits for as long as the worker runs.
+func (f *feed) newTurn() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.endTurn != nil {
+		f.endTurn()
+	}
+	f.pullTurn, f.endTurn = context.WithCancel(f.w.turns)
+}
+
+// turnOfPulled is the context of newTurn.
+func (f *feed) turnOfPulled() context.Context {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pullTurn
+}
+
 // release gives up what was taken over, when the feed does not begin: the broker is answered about it as always. If the consumer was moved
 // nevertheless, it comes again.
 func (f *feed) release() {
