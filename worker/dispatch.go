@@ -36,7 +36,11 @@ func (w *Worker) dispatch(m *nats.Msg) {
 	if ackFirst {
 		w.finish(m, nil)
 	}
-	x.done(w.fanOut(w.sends, w.turns, x, from))
+	turn := w.turns
+	if w.feed != nil {
+		turn = w.feed.turnOfPulled()
+	}
+	x.done(w.fanOut(w.sends, turn, x, from))
 }
 
 func (w *Worker) fanOut(ctx, turn context.Context, x *errand, from delivered) error {

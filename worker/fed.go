@@ -50,6 +50,9 @@ func (h *inHand) lowest() *fed {
 	return h.ring.newer
 }
 
+// highest is the sequence of the last one; 0 = there is none.
+func (h *inHand) highest() uint64 { return h.ring.older.from.Sequence }
+
 // each calls fn for all.
 func (h *inHand) each(fn func(*fed)) {
 	for one := h.ring.newer; one != &h.ring; one = one.newer {

@@ -47,7 +47,10 @@ type feed struct {
 
 	turn context.Context //nolint:containedctx // of what is in hand: the wait for its turn ends when the feed is left
 
-	mu      sync.Mutex
+	mu       sync.Mutex
+	pullTurn context.Context //nolint:containedctx // the same of what is pulled
+	endTurn  context.CancelFunc
+
 	on      bool
 	leaving chan struct{} // closed: it is to be left
 	leaves  bool

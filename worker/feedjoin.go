@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -13,6 +14,9 @@ const (
 	joinWait = 250 * time.Millisecond
 	joinLook = 5 * time.Millisecond
 )
+
+// errMoved: the broker does not know that we have what we have. It will give us that once more, and what we settled as well.
+var errMoved = errors.New("the consumer of events was made again, or moved")
 
 // begin turns the feed on, if nobody else works with the broker, and no event is in the hands of others: who pulled it may be sending it,
 // also when we have lost sight of who that is. What this worker has pulled itself and has in hand stays there, and the feed
@@ -63,7 +67,10 @@ func (f *feed) join(ctx context.Context, until time.Time) (next, last uint64, ou
 			return 0, 0, false, err
 		}
 		// What we had in hand after the broker counted is part of what it counted: its acks come when it is not in hand any more.
-		if open <= f.adopt() {
+		switch ours, highest := f.adopt(); {
+		case open < ours || floor < highest:
+			return 0, 0, false, errMoved
+		case open == ours:
 			return floor + 1, last, true, nil
 		}
 		if time.Now().After(until) {
@@ -79,8 +86,8 @@ func (f *feed) join(ctx context.Context, until time.Time) (next, last uint64, ou
 	}
 }
 
-// adopt takes in hand what this worker has pulled, and returns how many that are.
-func (f *feed) adopt() int {
+// adopt takes in hand what this worker has pulled, and returns how many that are, and the last of them.
+func (f *feed) adopt() (n int, highest uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, sequence := range f.w.keeper.of(stream.Events) {
@@ -90,7 +97,7 @@ func (f *feed) adopt() int {
 			f.hand.add(one)
 		}
 	}
-	return f.hand.count
+	return f.hand.count, f.hand.highest()
 }
 
 // floorBefore is the sequence up to which all is settled, of what lies below next.
@@ -112,6 +119,24 @@ func (f *feed) settlePulled(sequence uint64, err error) {
 		delete(f.pulled, sequence)
 		f.endOf(one, err)
 	}
+}
+
+// newTurn ends the wait of what was pulled for its turn, once the feed has taken that over and is left: whoever comes begins it. What is pulled from here on
+// waits for as long as the worker runs.
+func (f *feed) newTurn() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.endTurn != nil {
+		f.endTurn()
+	}
+	f.pullTurn, f.endTurn = context.WithCancel(f.w.turns)
+}
+
+// turnOfPulled is the context of newTurn.
+func (f *feed) turnOfPulled() context.Context {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pullTurn
 }
 
 // release gives up what was taken over, when the feed does not begin: the broker is answered about it as always. If the consumer was moved

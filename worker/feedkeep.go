@@ -138,6 +138,7 @@ func (f *feed) due(now time.Time) (due []*fed) {
 // handOver leaves what is not settled to the consumer: who pulls from it next goes on there. What waits for its turn or its batch is
 // handed back, and what is sent may end.
 func (f *feed) handOver(ctx context.Context) error {
+	f.newTurn()
 	f.w.gatherer.handBack(f.w.first)
 	timer := time.NewTimer(leaveWait)
 	defer timer.Stop()

@@ -14,6 +14,7 @@ func (w *Worker) takeEvents(ctx context.Context) error {
 	if w.feed == nil {
 		return w.pull(ctx, w.first, stream.ConsumerDispatch, w.dispatch, func(*puller) {})
 	}
+	w.feed.newTurn()
 	var over sync.WaitGroup // what was pulled and is in hand still
 	defer over.Wait()
 	handlers := newHandlers(w.feed.handle)

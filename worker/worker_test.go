@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -39,6 +40,7 @@ type bundle struct {
 	dead     *stream.DeadList
 	tight    atomic.Bool // the store of events needs room
 	alone    func(leave func()) bool
+	sends    int            // of its workers; 0 = as many as by default
 	worker   *worker.Worker // the one that was started last
 }
 
@@ -122,7 +124,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Ticks: ticks, Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 		Tight: b.tight.Load, Alone: b.alone,
-	}, worker.Config{Concurrency: worker.DefaultConfig().Concurrency, Grace: grace}))
+	}, worker.Config{Concurrency: cmp.Or(b.sends, worker.DefaultConfig().Concurrency), Grace: grace}))
 	b.worker = w
 	return background(b.tb, "worker", w.Run)
 }

@@ -33,7 +33,7 @@ func (a *authentication) Check(c server.ClientAuthentication) bool {
 	}
 	if a.b.sessions.note(c.RemoteAddress(), p.Key) {
 		if s := a.b.current.Load(); s != nil {
-			a.b.sessions.keep(connections(s))
+			a.b.sessions.keep(func() map[string]uint64 { return connections(s) })
 		}
 	}
 	if _, ok := a.b.cfg.Authenticate(token); !ok {

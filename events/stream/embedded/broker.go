@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -101,6 +102,7 @@ type Broker struct {
 	log     zerolog.Logger
 	token   string // of our own connections
 	current atomic.Pointer[server.Server]
+	held    *os.File // the lock of the store: what the garbage collector finds unused it closes
 	locked  chan struct{}
 	ready   chan struct{}
 	ended   chan struct{} // closed when Run has returned
@@ -227,14 +229,14 @@ func (b *Broker) Restart(ctx context.Context) error {
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck or ErrOpening when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.ended)
-	held, err := lock(b.cfg.Dir)
-	if err != nil {
+	var err error
+	if b.held, err = lock(b.cfg.Dir); err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
 	close(b.locked)
 	err = b.serve(ctx)
 	if !errors.Is(err, ErrStuck) && !errors.Is(err, ErrOpening) {
-		_ = held.Close() // which unlocks it; nothing was written
+		_ = b.held.Close() // which unlocks it; nothing was written
 	}
 	return err
 }

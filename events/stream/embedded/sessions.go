@@ -1,7 +1,9 @@
 package embedded
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -32,12 +34,16 @@ func (s *sessions) note(addr net.Addr, key string) (many bool) {
 	return len(s.keys) > s.tidy
 }
 
-// keep forgets who is not among those that are connected.
-func (s *sessions) keep(connected map[string]uint64) {
+// keep forgets who is not among those that are connected. Who comes while it is looked for these may not be among them.
+func (s *sessions) keep(connected func() map[string]uint64) {
+	s.mu.Lock()
+	before := slices.Collect(maps.Keys(s.keys))
+	s.mu.Unlock()
+	open := connected()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for addr := range s.keys {
-		if _, ok := connected[addr]; !ok {
+	for _, addr := range before {
+		if _, ok := open[addr]; !ok {
 			delete(s.keys, addr)
 		}
 	}
