@@ -134,33 +134,71 @@ func (a *API) getDelivery(c *call) error {
 	return c.json(http.StatusOK, deliveryDetail{deliveryView: viewRecord(f.Record), Attempts: viewAttempts(f.Attempts)})
 }
 
-// retryTries bounds how often a retry looks again at a delivery that moved meanwhile.
-const retryTries = 3
+// Bounds of a retry of a delivery that moves meanwhile.
+const (
+	retryTries    = 3                     // timers that fired or were replaced under our eyes
+	retryPatience = 5 * time.Second       // a timer follows its record within milliseconds; a killed worker's message comes again after 4 s
+	retryLook     = 20 * time.Millisecond // some milliseconds of the broker each
+)
+
+// errUnsettled says that the last attempt of a delivery is recorded, and that it does not wait for the next one yet.
+var errUnsettled = errors.New("the last attempt of the delivery is being settled")
 
 func (a *API) retryDelivery(c *call) error {
-	for range retryTries {
-		f, err := a.delivery(c)
+	over := time.Now().Add(retryPatience)
+	for moved := 0; moved < retryTries; {
+		r, err := a.retryable(c)
 		if err != nil {
 			return err
 		}
-		if f.Record.State.Ended() {
-			return problem(CodeEnded, "the delivery has ended as %s", f.Record.State)
-		}
-		if e, ok := a.deps.Registry.Lookup(f.Record.Subscription); ok && e.Owns(&f.Record.Delivery) { // else a worker cancels it
-			if err := a.checkOpen(f.Record.Subscription); err != nil {
+		err = a.hasten(c.r.Context(), r)
+		switch {
+		case errors.Is(err, stream.ErrMoved):
+			moved++
+		case errors.Is(err, errUnsettled):
+			if err := awaitSettled(c.r.Context(), over); err != nil {
 				return err
 			}
-		}
-		err = a.hasten(c.r.Context(), f.Record)
-		if errors.Is(err, stream.ErrMoved) {
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			return err
+		default:
+			return c.json(http.StatusAccepted, viewRecord(r))
 		}
-		return c.json(http.StatusAccepted, viewRecord(f.Record))
 	}
 	return a.answerRetried(c)
+}
+
+// retryable returns the newest record of the delivery in the path, if an attempt of it may be made now.
+func (a *API) retryable(c *call) (*events.Record, error) {
+	f, err := a.delivery(c)
+	if err != nil {
+		return nil, err
+	}
+	if f.Record.State.Ended() {
+		return nil, problem(CodeEnded, "the delivery has ended as %s", f.Record.State)
+	}
+	if e, ok := a.deps.Registry.Lookup(f.Record.Subscription); ok && e.Owns(&f.Record.Delivery) { // else a worker cancels it
+		if err := a.checkOpen(f.Record.Subscription); err != nil {
+			return nil, err
+		}
+	}
+	return f.Record, nil
+}
+
+// awaitSettled waits before the next look at a delivery whose attempt is being settled. When that takes too long, no
+// attempt is promised.
+func awaitSettled(ctx context.Context, over time.Time) error {
+	if time.Now().After(over) {
+		p := problem(CodeUnavailable, "%s; try again", errUnsettled)
+		p.RetryAfter = unavailableFor
+		return p
+	}
+	select {
+	case <-time.After(retryLook):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // answerRetried answers for a delivery that fires all the time by itself.
@@ -187,11 +225,17 @@ func (a *API) checkOpen(subscription string) error {
 
 // hasten sets the timer of a delivery to now. It is replaced only if it is still the one that was seen: one that has
 // fired must not be set again, or there would be two. What is due, held behind an open gate or on its first attempt is
-// on its way by itself.
+// on its way by itself. Where a delivery lay before the attempt of its record is not where it waits for the next:
+// errUnsettled.
 func (a *API) hasten(ctx context.Context, r *events.Record) error {
 	p, ok, err := a.waiting.Find(ctx, r.Subscription, r.ID)
-	if err != nil || !ok || p.Place != stream.PlaceTimer {
+	switch {
+	case err != nil:
 		return err
+	case r.State == events.StateRetrying && (!ok || p.Delivery.Attempts < r.Attempts):
+		return errUnsettled
+	case !ok || p.Place != stream.PlaceTimer:
+		return nil
 	}
 	p.Delivery.NextAt = time.Now().UTC()
 	if err := a.setTimer(ctx, &p.Waiting, stream.IfStill(p)); err != nil {

@@ -154,6 +154,58 @@ func TestRetryNow(t *testing.T) {
 	b.post("/v1/deliveries/"+paused.Delivery.ID+"/retry", "").problem(http.StatusConflict, api.CodeHeld)
 }
 
+// TestRetryIsAcceptedAndNoAttemptFollows: between the record of a failed attempt and its timer a delivery waits nowhere, or
+// where it lay before the attempt. A retry that was asked for then was answered 202, and the timer that the worker set next
+// stood for its hour.
+func TestRetryIsAcceptedAndNoAttemptFollows(t *testing.T) {
+	t.Parallel()
+	for name, attempts := range map[string]int{"first attempt": 1, "second attempt": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.subscribe("s", "acme")
+			w := b.first(b.publish("1", "acme", "order.status"), "s")
+			if attempts > 1 {
+				b.retry(w)
+				w.Delivery.NextAt = time.Now()
+				b.setTimer(w)
+				natstest.Eventually(t, soon, func() bool { return b.place(w) == stream.PlaceDue })
+			}
+			w.Delivery.NextAt = time.Now().Add(time.Hour)
+			b.record(w, events.StateRetrying, events.ReasonTimeout, true)
+			before, answer := b.nc.Stats().OutMsgs, make(chan *reply, 1)
+			go func() { answer <- b.post("/v1/deliveries/"+w.Delivery.ID+"/retry", "") }()
+			natstest.Eventually(t, soon, func() bool { // it has looked, and looked again
+				select {
+				case r := <-answer:
+					t.Fatalf("answered before there was a timer: %d %s", r.status, r.body)
+				default:
+				}
+				return b.nc.Stats().OutMsgs > before+100
+			})
+			if attempts > 1 {
+				b.fired()
+			}
+			b.setTimer(w)
+			(<-answer).want(http.StatusAccepted)
+			if got := b.fired(); got.Delivery.Attempts != attempts { // the timer was due in an hour
+				t.Errorf("fired %+v", got.Delivery)
+			}
+		})
+	}
+}
+
+// TestRetryOfWhatIsNeverSettled: the worker died between the record and the timer, and no other came: no attempt is promised.
+func TestRetryOfWhatIsNeverSettled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.subscribe("s", "acme")
+	w := b.first(b.publish("1", "acme", "order.status"), "s")
+	w.Delivery.NextAt = time.Now().Add(time.Hour)
+	b.record(w, events.StateRetrying, events.ReasonTimeout, true)
+	b.post("/v1/deliveries/"+w.Delivery.ID+"/retry", "").problem(http.StatusServiceUnavailable, api.CodeUnavailable)
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -219,10 +271,7 @@ func TestCancelledDeliveryKeepsItsTimer(t *testing.T) {
 	if r := b.post(path+"/cancel", "").want(http.StatusAccepted); r.at("state") != "retrying" {
 		t.Errorf("before the timer is set: %s", r.body)
 	}
-	timer, err := w.TimerMessage()
-	must(t, err)
-	_, err = b.writer.Write(t.Context(), timer, stream.Retries)
-	must(t, err)
+	b.setTimer(w)
 	b.ack(m)
 	natstest.Eventually(t, soon, func() bool { return b.get(path).at("state") == "cancelled" })
 	if n, err := stream.NewWaitlist(b.js).Total(t.Context()); err != nil || n.Timers != 0 {

@@ -74,6 +74,11 @@ func (b *bench) retry(w *stream.Waiting) {
 	b.t.Helper()
 	w.Delivery.NextAt = time.Now().Add(time.Hour).UTC()
 	b.record(w, events.StateRetrying, events.ReasonServerError, true)
+	b.setTimer(w)
+}
+
+func (b *bench) setTimer(w *stream.Waiting) {
+	b.t.Helper()
 	msg, err := w.TimerMessage()
 	must(b.t, err)
 	_, err = b.writer.Write(b.t.Context(), msg, stream.Retries)
@@ -121,4 +126,15 @@ func (b *bench) fired() *stream.Waiting {
 	w, err := stream.ParseWaiting(m.Headers(), m.Data())
 	must(b.t, err)
 	return w
+}
+
+// place is where a delivery waits; "" = nowhere.
+func (b *bench) place(w *stream.Waiting) stream.Place {
+	b.t.Helper()
+	p, ok, err := stream.NewWaitlist(b.js).Find(b.t.Context(), w.Delivery.Subscription, w.Delivery.ID)
+	must(b.t, err)
+	if !ok {
+		return ""
+	}
+	return p.Place
 }

@@ -341,11 +341,17 @@ func (t *tenure) back(k *laneKey, it *laneItem) {
 }
 
 func (t *tenure) settled(k *laneKey, it *laneItem, done laneResult) {
-	delete(t.held, it.id)
+	var again *laneItem // its retry, which was here before we heard that there is one
+	if done.waits {
+		again = k.find(it.id)
+	}
+	if again == nil || again.held == 0 {
+		delete(t.held, it.id)
+	}
 	if it.kept != nil && !it.due {
 		t.pull.window--
 	}
-	if !done.waits || k.name == "" || k.aside {
+	if !done.waits || k.name == "" || k.aside || again != nil {
 		t.keys.done(k, "")
 		return
 	}
