@@ -15,7 +15,7 @@ func TestDeletedDeadLetterStaysDeletedWhenAGuestComes(t *testing.T) {
 	t.Parallel()
 	b, d := setupFed(t)
 	answer := make(chan struct{})
-	t.Cleanup(func() { close(answer) })
+	defer close(answer)
 	b.subscribe("fed", sink(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch e, err := events.ParseStructured(body); {

@@ -19,7 +19,7 @@ const (
 	topLook = time.Second
 	// keepAnyway is how often the consumer is moved although nothing has changed, which shows that it is still there.
 	keepAnyway = 5 * time.Second
-	// quietLook is how often a worker that could have a feed looks whether it is alone again. What others had in hand has come again
+	// quietLook is Config.QuietLook by default: how often a worker that could have a feed looks whether it is alone again. What others had in hand has come again
 	// within that, since it is longer than ackWait.
 	quietLook = 5 * time.Second
 	// maxPatience is how long it is alone at most before it tries to begin although something is in hand. When that failed, because something is

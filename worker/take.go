@@ -20,11 +20,11 @@ func (w *Worker) takeEvents(ctx context.Context) error {
 	handlers := newHandlers(w.feed.handle)
 	defer handlers.wait()
 	defer handlers.dismiss()
-	patience, wait := quietLook, time.Duration(0)
+	patience, wait := w.cfg.QuietLook, time.Duration(0)
 	for ctx.Err() == nil {
 		on, err := w.feed.begin(ctx, wait)
 		if on {
-			patience = quietLook
+			patience = w.cfg.QuietLook
 			w.log.Info().Msg("alone with the broker: events go from memory to their deliveries")
 			err = w.feed.run(ctx, handlers)
 		}
@@ -79,7 +79,7 @@ func (w *Worker) pullBeside(ctx context.Context, over *sync.WaitGroup, patience 
 
 // awaitChance waits until nobody else works with the broker, and that for as long as patience unless nothing is to be done.
 func (f *feed) awaitChance(ctx context.Context, patience time.Duration) {
-	tick := time.NewTicker(quietLook)
+	tick := time.NewTicker(f.w.cfg.QuietLook)
 	defer tick.Stop()
 	var since time.Time // when we were alone first; zero = we are not
 	for {

@@ -52,10 +52,13 @@ type Config struct {
 	Grace       time.Duration // how long attempts in flight may go on after the end was asked for
 	Broker      bool          // this process runs the broker
 	PublicURL   string        // of the API, for the callbacks of handshakes, api.publicurl; "" = they have none
+	QuietLook   time.Duration // how often one that could take events from memory looks whether it is alone with the broker again
 }
 
 // DefaultConfig is what API.md 6 says: 512 sends; a stop within 30 s leaves 5 s for what comes after the attempts.
-func DefaultConfig() Config { return Config{Concurrency: 512, Grace: 20 * time.Second} }
+func DefaultConfig() Config {
+	return Config{Concurrency: 512, Grace: 20 * time.Second, QuietLook: quietLook}
+}
 
 // Validate names everything that is wrong.
 func (c Config) Validate() error {
@@ -65,6 +68,9 @@ func (c Config) Validate() error {
 	}
 	if c.Grace <= 0 {
 		errs = append(errs, fmt.Errorf("grace: %s is not positive", c.Grace))
+	}
+	if c.QuietLook <= 0 {
+		errs = append(errs, fmt.Errorf("quiet look: %s is not positive", c.QuietLook))
 	}
 	return errors.Join(errs...)
 }

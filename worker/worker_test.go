@@ -124,7 +124,7 @@ func (b *bundle) workWith(grace time.Duration) (stop func()) {
 		Conn: nc, JS: js, Registry: b.registry, Egress: out, Sinks: events.SinkPolicy{PlainHTTP: true}, Records: records, Waits: waits, History: b.history,
 		Waitlist: b.waitlist, Tokens: stream.NewTokens(js, nil), Ticks: ticks, Progress: stream.NewProgresses(b.js, waits), Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 		Tight: b.tight.Load, Alone: b.alone,
-	}, worker.Config{Concurrency: cmp.Or(b.sends, worker.DefaultConfig().Concurrency), Grace: grace}))
+	}, worker.Config{Concurrency: cmp.Or(b.sends, worker.DefaultConfig().Concurrency), Grace: grace, QuietLook: 500 * time.Millisecond}))
 	b.worker = w
 	return background(b.tb, "worker", w.Run)
 }
