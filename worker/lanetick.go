@@ -11,10 +11,6 @@ import (
 // sourceLook is how often a lane looks whether its source's poll is through.
 const sourceLook = 100 * time.Millisecond
 
-// movesGrace is how long a tick waits while the oldest are on their way to HELD: newer ones would take their places in its batch. A move
-// takes milliseconds, but while much comes there may always be one.
-const movesGrace = 500 * time.Millisecond
-
 // laneTick is the schedule of a lane: first attempts go at its ticks alone.
 type laneTick struct {
 	scheduled bool
@@ -81,14 +77,10 @@ func (t *tenure) ticking(now time.Time) {
 			t.log().Warn().Err(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
 		}
 	}
-	if k.open {
+	if k.open || t.moving > 0 { // the oldest are on their way to HELD: newer ones would take their places in the batch
 		return
 	}
 	at, until, ok, err := t.dueTick(now)
-	if ok && t.moving > 0 && now.Before(at.Add(movesGrace)) { // the end of each move wakes us
-		t.wakeBy(at.Add(movesGrace))
-		return
-	}
 	if ok && err == nil {
 		before := t.lease
 		t.lease.Tick, t.lease.Until, t.lease.Done = at, until, false
