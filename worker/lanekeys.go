@@ -54,16 +54,6 @@ func (k *laneKey) goes() bool {
 	return k.running == nil && k.blocked == "" && len(k.waiting) > 0 && !k.waiting[0].moving
 }
 
-// find returns the item of a delivery among those that wait; nil = it is none of them.
-func (k *laneKey) find(delivery string) *laneItem {
-	for _, it := range k.waiting {
-		if it.id == delivery {
-			return it
-		}
-	}
-	return nil
-}
-
 // stuck reports for how long what waits for the key cannot go on.
 func (k *laneKey) stuck(now time.Time) time.Duration {
 	if k.since.IsZero() {

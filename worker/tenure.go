@@ -341,17 +341,11 @@ func (t *tenure) back(k *laneKey, it *laneItem) {
 }
 
 func (t *tenure) settled(k *laneKey, it *laneItem, done laneResult) {
-	var again *laneItem // its retry, which was here before we heard that there is one
-	if done.waits {
-		again = k.find(it.id)
-	}
-	if again == nil || again.held == 0 {
-		delete(t.held, it.id)
-	}
+	delete(t.held, it.id)
 	if it.kept != nil && !it.due {
 		t.pull.window--
 	}
-	if !done.waits || k.name == "" || k.aside || again != nil {
+	if !done.waits || k.name == "" || k.aside {
 		t.keys.done(k, "")
 		return
 	}
