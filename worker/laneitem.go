@@ -160,7 +160,7 @@ func (t *tenure) movedAway(k *laneKey, it *laneItem, err error) {
 	default:
 		t.log().Warn().Err(err).Str(fieldDelivery, it.id).Msg("event of a lane not held; trying again")
 	}
-	t.keys.relist(k)
+	t.keys.list(k)
 }
 
 // drop lets go of everything in our hands. The broker gives it to the next owner.

@@ -96,22 +96,8 @@ func (l *laneKeys) add(k *laneKey, it *laneItem) {
 	l.list(k)
 }
 
-// list puts the key at the end of the list that it belongs to, if it may go on, and forgets one that has nothing left.
-func (l *laneKeys) list(k *laneKey) { l.insert(k, func(list []*laneKey) int { return len(list) }) }
-
-// relist is list for a key whose first item had its place already: it goes before what is newer.
-func (l *laneKeys) relist(k *laneKey) {
-	l.insert(k, func(list []*laneKey) int {
-		for i, other := range list {
-			if len(other.waiting) > 0 && other.waiting[0].sequence > k.waiting[0].sequence {
-				return i
-			}
-		}
-		return len(list)
-	})
-}
-
-func (l *laneKeys) insert(k *laneKey, place func([]*laneKey) int) {
+// list puts the key into the list that it belongs to, if it may go on, and forgets one that has nothing left.
+func (l *laneKeys) list(k *laneKey) {
 	switch {
 	case k.listed:
 	case !k.goes():
@@ -120,10 +106,10 @@ func (l *laneKeys) insert(k *laneKey, place func([]*laneKey) int) {
 		}
 	case l.ticks && k.waiting[0].first:
 		k.listed = true
-		l.ticked = slices.Insert(l.ticked, place(l.ticked), k)
+		l.ticked = append(l.ticked, k)
 	default:
 		k.listed = true
-		l.ready = slices.Insert(l.ready, place(l.ready), k)
+		l.ready = append(l.ready, k)
 	}
 }
 
@@ -169,14 +155,14 @@ func (l *laneKeys) take(list *[]*laneKey, ticked bool, until uint64, now time.Ti
 	return nil, nil
 }
 
-// back puts an item whose attempt was not made to the head of its key's queue again, and the key before what is newer.
+// back puts an item whose attempt was not made to the head of its key's queue again.
 func (l *laneKeys) back(k *laneKey, it *laneItem) {
 	k.running = nil
 	if !it.due {
 		k.since = time.Time{}
 	}
 	k.waiting = slices.Insert(k.waiting, 0, it)
-	l.relist(k)
+	l.list(k)
 }
 
 // done ends what was under way for the key: its delivery ended, or waits for its retry as blocked.

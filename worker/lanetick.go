@@ -77,7 +77,7 @@ func (t *tenure) ticking(now time.Time) {
 			t.log().Warn().Err(err).Msg("end of a tick not noted; a worker that takes over goes on with it")
 		}
 	}
-	if k.open || t.moving > 0 { // the oldest are on their way to HELD: newer ones would take their places in the batch
+	if k.open {
 		return
 	}
 	at, until, ok, err := t.dueTick(now)
