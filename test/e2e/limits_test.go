@@ -76,8 +76,7 @@ func testRate(t *testing.T, s *fleettest.Server) {
 	used := float64(n-1) / (took.Seconds() * permit)
 	most := keeps(t, got, time.Second/permit, 10)
 	t.Logf("%d requests in %v: %.0f %% of the rate; at most %d within a second, %d at once", n, took, 100*used, most, within(got, 20*time.Millisecond))
-	// On a loaded machine those of the next moment come with them. Three workers with a burst each would send 30.
-	if most := within(got, 20*time.Millisecond); most > 10+int(late*permit/time.Second) {
+	if most := within(got, 20*time.Millisecond); most > 10+4 { // on a loaded machine some of the next ones come with them
 		t.Errorf("%d requests at once, the burst is 10", most)
 	}
 	if used < 0.8 {
