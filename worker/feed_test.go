@@ -155,14 +155,20 @@ func (c *counter) times(id string) int {
 // exactly fails the test unless n events came, each once.
 func (c *counter) exactly(tb testing.TB, n int) {
 	tb.Helper()
+	c.came(tb, n, 1)
+}
+
+// came fails the test unless n events came, each that often.
+func (c *counter) came(tb testing.TB, n, often int) {
+	tb.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.got) != n {
 		tb.Errorf("%d events came, not %d", len(c.got), n)
 	}
 	for id, times := range c.got {
-		if times != 1 {
-			tb.Errorf("event %s came %d times", id, times)
+		if times != often {
+			tb.Errorf("event %s came %d times, not %d", id, times, often)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func within(all []time.Time, d time.Duration) (most int) {
 }
 
 // slack is how much later than another a request may arrive on a loaded machine, beside how late a permit may be used.
-const slack = 500 * time.Millisecond
+const slack = 150 * time.Millisecond
 
 // TestRateOverWorkers: three workers together keep a rate, and use it.
 func TestRateOverWorkers(t *testing.T) {
