@@ -19,8 +19,7 @@ import (
 // subject and the numbers in it.
 const maxSubject = 2048
 
-// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events, or a part of
-// a batch was removed.
+// maxRounds bounds how often a batch with duplicates is tried anew: each round, somebody else stored one of its events.
 const maxRounds = 4
 
 // What callers of Accept branch on, besides *events.Invalid.
@@ -39,11 +38,7 @@ type IngestDeps struct {
 	Admit   func(bytes int) error // refuses what would fill the store; nil = takes all
 	// Stored is told of events that are durable now, the first at a sequence and the others behind it, before who published
 	// them is answered. They came at a time, and were stored shortly after. It must not wait. nil = nobody is told.
-	Stored func(first uint64, evts []*events.Event, came time.Time)
-	// Dedupe is the window in which an id that comes again is a duplicate; 0 = it has no end. Recent are the message ids that came
-	// within it before the start.
-	Dedupe  time.Duration
-	Recent  []string
+	Stored  func(first uint64, evts []*events.Event, came time.Time)
 	Metrics prometheus.Registerer
 }
 
@@ -55,7 +50,6 @@ type Ingest struct {
 	admit    func(bytes int) error
 	stored   func(first uint64, evts []*events.Event, came time.Time)
 	accepted prometheus.Counter
-	known    *known
 }
 
 // NewIngest makes an ingest. It starts nothing.
@@ -71,10 +65,6 @@ func NewIngest(deps IngestDeps) *Ingest {
 	}
 	if i.stored == nil {
 		i.stored = func(uint64, []*events.Event, time.Time) {}
-	}
-	i.known = newKnown(deps.Dedupe)
-	for _, id := range deps.Recent {
-		i.known.add(id, time.Now())
 	}
 	deps.Metrics.MustRegister(i.accepted)
 	return i
@@ -92,7 +82,6 @@ func (i *Ingest) Accept(ctx context.Context, evts []*events.Event) ([]Receipt, e
 	case 0:
 		return []Receipt{}, nil
 	case 1:
-		i.mayKnow(entries)
 		r, err := i.acceptOne(ctx, evts[0], entries[0].Message(), came)
 		return []Receipt{r}, err
 	default:
@@ -222,11 +211,7 @@ func isStored(ctx context.Context, js jetstream.JetStream, e *events.Event, sequ
 // acceptBatch stores the events atomically. Those that are known already, or stand twice in the batch, are left out; when
 // one of them is another event under the same id, nothing is stored.
 func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
-	store := i.batches.StoreFresh
-	if i.mayKnow(entries) {
-		store = i.batches.Store
-	}
-	first, err := store(ctx, stream.Events, entries)
+	first, err := i.batches.Store(ctx, stream.Events, entries)
 	switch {
 	case errors.Is(err, stream.ErrDuplicateInBatch): // which the broker says of either kind
 		return i.acceptSome(ctx, evts, entries, came)
@@ -242,15 +227,6 @@ func (i *Ingest) acceptBatch(ctx context.Context, evts []*events.Event, entries 
 	return receipts, nil
 }
 
-// mayKnow notes the ids of entries, and reports whether one of them may have been published before.
-func (i *Ingest) mayKnow(entries []stream.Entry) (may bool) {
-	now := time.Now()
-	for n := range entries {
-		may = i.known.add(entries[n].ID, now) || may
-	}
-	return may
-}
-
 // acceptSome is acceptBatch where some events are known already, or stand twice in the batch.
 func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries []stream.Entry, came time.Time) ([]Receipt, error) {
 	receipts := make([]Receipt, len(evts))
@@ -261,9 +237,6 @@ func (i *Ingest) acceptSome(ctx context.Context, evts []*events.Event, entries [
 	for round := range maxRounds {
 		if round > 0 || len(twins) == 0 { // else that may have been all
 			left, err := i.leaveOutKnown(ctx, evts, entries, fresh, receipts)
-			if errors.Is(err, errRemoved) {
-				continue
-			}
 			if err != nil {
 				return nil, err
 			}
@@ -325,23 +298,21 @@ func twinsOf(evts []*events.Event, entries []stream.Entry) (twins map[int]int, f
 	return twins, fresh, nil
 }
 
-// errRemoved: what was found to be known may have been a part of a batch that is removed now. It is to be asked anew.
-var errRemoved = errors.New("what is known was removed meanwhile")
-
 // leaveOutKnown asks for each event whether it is stored already, writes the receipts of those that are, and returns the
 // others.
 func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entries []stream.Entry, fresh []int, receipts []Receipt) ([]int, error) {
-	removals, err := i.batches.Removals()
+	asked := make([]stream.Entry, len(fresh))
+	for n, at := range fresh {
+		asked[n] = entries[at]
+	}
+	sequences, err := i.batches.Known(ctx, asked)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	var left []int
 	var faults []events.Fault
-	for _, at := range fresh {
-		sequence, err := i.batches.Probe(ctx, entries[at].Message())
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
+	for n, at := range fresh {
+		sequence := sequences[n]
 		if sequence == 0 {
 			left = append(left, at)
 			continue
@@ -357,12 +328,7 @@ func (i *Ingest) leaveOutKnown(ctx context.Context, evts []*events.Event, entrie
 		receipts[at] = receiptOf(evts[at], sequence)
 		receipts[at].Duplicate = true
 	}
-	switch now, err := i.batches.Removals(); {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case now != removals:
-		return nil, errRemoved
-	case len(faults) > 0:
+	if len(faults) > 0 {
 		return nil, reuse(faults...)
 	}
 	return left, nil

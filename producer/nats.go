@@ -70,7 +70,6 @@ func (r *Responder) take(ctx context.Context, m *nats.Msg, checking *sync.WaitGr
 		r.refuse(m, err)
 		return
 	}
-	r.ingest.mayKnow(entries)
 	checking.Add(1)
 	err = r.ingest.writer.Submit(entries[0].Message(), stream.Events, func(ack stream.Ack, err error) {
 		if err != nil || !ack.Duplicate {

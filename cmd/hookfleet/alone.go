@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/hookfleet/hookfleet/config"
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
+	"github.com/hookfleet/hookfleet/events/stream/ids"
 )
 
 // alone is how the worker knows whether nobody else works with the broker: nil where that is never known, and where this process
@@ -21,17 +23,71 @@ func (f *fleet) alone() func(leave func()) bool {
 	return f.broker.Alone
 }
 
-// mend removes what a crash has left of a batch, before anybody reads events.
-func (f *fleet) mend(ctx context.Context) error {
-	f.turns = stream.NewTurns(f.js, f.front, stream.TurnsDeps{Alone: f.unseen, Forget: f.broker.Restart})
-	removed, recent, err := f.turns.Mend(ctx)
-	if f.recent = recent; !recent.Whole(time.Now(), f.cfg.Events.Dedupe) {
-		f.sure = time.Now().Add(f.cfg.Events.Dedupe)
+// mend removes what a crash has left of a batch, before anybody reads events, and begins to know the ids of events if that is ours.
+func (f *fleet) mend(ctx context.Context) (err error) {
+	deps := stream.TurnsDeps{
+		Alone: f.broker.Inside, Quiet: f.quiet, Unseen: f.unseen, Recover: f.broker.Recover, Window: f.cfg.Events.Dedupe, Log: f.log,
+	}
+	if f.cfg.Events.Dedupe > stream.BrokerWindow {
+		born, err := f.topology.Born(ctx, stream.Events)
+		if err != nil {
+			return err
+		}
+		f.ids, err = ids.Open(ids.Config{
+			Dir: f.idsDir(), Window: f.cfg.Events.Dedupe, Stream: born.Format(time.RFC3339Nano) + " " + f.cfg.Events.Dedupe.String(),
+		})
+		if err != nil {
+			return fmt.Errorf("open the index of ids: %w", err)
+		}
+		deps.Index = f.ids
+	}
+	turns := stream.NewTurns(f.js, f.front, deps)
+	removed, err := turns.Mend(ctx)
+	if err != nil {
+		return err
 	}
 	if removed > 0 {
 		f.log.Info().Int("events", removed).Msg("removed a part of a batch that nobody was told is stored")
 	}
-	return err
+	if f.ownIDs {
+		if err := turns.Know(ctx); err != nil {
+			return fmt.Errorf("read the ids of events: %w", err)
+		}
+	}
+	f.turns = turns
+	f.support.run("ids", turns.Run)
+	close(f.begun)
+	return nil
+}
+
+// dedupe is how long the broker is to know the ids of events at first.
+func (f *fleet) dedupe(ctx context.Context) (window time.Duration, err error) {
+	if f.broker == nil {
+		return f.cfg.Events.Dedupe, nil
+	}
+	window, f.ownIDs, err = stream.DedupeWindow(ctx, f.js, f.cfg.Events.Dedupe)
+	return window, err
+}
+
+// shareTimeout bounds how long a client from outside waits to be let in. The server gives it 10 s.
+const shareTimeout = 9 * time.Second
+
+// share has the broker know the ids of events, before a client from outside may store any.
+func (f *fleet) share() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shareTimeout)
+	defer cancel()
+	select {
+	case <-f.begun:
+		return f.turns.Share(ctx)
+	case <-ctx.Done():
+		return errors.New("the start takes long")
+	}
+}
+
+// quiet reports whether no client from outside, that may store events, is here or was for so long.
+func (f *fleet) quiet(rest time.Duration) bool {
+	left := f.broker.Left()
+	return f.broker.Alone(nil) && (left.IsZero() || time.Since(left) > rest)
 }
 
 // Bounds of what only saves the fleet a wait: for so long the heartbeats of a killed process would count, and the broker wait for its
@@ -80,12 +136,10 @@ func (f *fleet) dropLeft() {
 }
 
 // unseen runs do while nobody could see a part of a batch, or store events beside it: the worker takes events from memory, no lane reads
-// them as they are stored, and nobody from outside does, or has lately stored some whose ids we do not know. Else it returns false.
+// them as they are stored, and nobody from outside does. Else it returns false.
 func (f *fleet) unseen(do func()) bool {
-	now, left := time.Now(), f.broker.Left()
-	strange := !left.IsZero() && now.Before(left.Add(f.cfg.Events.Dedupe))
 	reads := f.registry.HasLanes() || f.worker != nil && !f.worker.Feeds()
-	return !strange && !now.Before(f.sure) && !reads && f.broker.Inside(do)
+	return !reads && f.broker.Inside(do)
 }
 
 // unsettled is how the API asks the worker of this process how many events are not settled; nil = there is no worker.

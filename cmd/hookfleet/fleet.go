@@ -26,6 +26,7 @@ import (
 	"github.com/hookfleet/hookfleet/events/registry"
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
+	"github.com/hookfleet/hookfleet/events/stream/ids"
 	"github.com/hookfleet/hookfleet/producer"
 	"github.com/hookfleet/hookfleet/scheduler"
 	"github.com/hookfleet/hookfleet/scheduler/poll"
@@ -66,8 +67,9 @@ type fleet struct {
 	admin    *stream.Writer   // what API and scheduler write, durably
 	ingest   *producer.Ingest // of the roles that take events
 	turns    *stream.Turns    // of who stores events in the embedded broker
-	recent   stream.Recent    // the last events before the start
-	sure     time.Time        // from when on all ids are known that may be duplicates
+	ids      *ids.Index       // of events, while the broker does not know them; nil elsewhere
+	ownIDs   bool             // it is to know them from the start
+	begun    chan struct{}    // closed when turns are taken
 	tap      scheduler.Tap    // from there to the index of statuses
 	desk     scheduler.Desk   // and from that to the API
 	left     *scheduler.Left  // of statuses by the process before; nil on an external cluster
@@ -107,10 +109,11 @@ func (f *fleet) startBroker(ctx context.Context) (err error) {
 	if f.storage, err = stream.NewDiskStorage(f.storeDir(), f.cfg.Events.MaxSize); err != nil {
 		return err
 	}
+	f.begun = make(chan struct{})
 	f.broker, err = embedded.New(embedded.Config{
 		Dir: f.storeDir(), Listen: f.cfg.NATS.Listen, Sync: f.cfg.NATS.Sync,
 		Authenticate: f.natsPermissions, HasRoom: func() bool { return f.storage.Ratio() < roomRatio },
-		Full: f.storage.Exhausted,
+		Full: f.storage.Exhausted, BeforeGuest: f.share,
 	}, f.log)
 	if err != nil {
 		return err
@@ -164,6 +167,7 @@ const roomRatio = 0.9
 
 func (f *fleet) storeDir() string    { return filepath.Join(f.cfg.Data, "nats") }
 func (f *fleet) statusesDir() string { return filepath.Join(f.cfg.Data, "statuses") }
+func (f *fleet) idsDir() string      { return filepath.Join(f.cfg.Data, "ids") }
 
 // natsPermissions is what a client of the embedded broker may do by its API key (API.md 6).
 func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
@@ -266,8 +270,12 @@ func (f *fleet) syncer() stream.Syncer {
 
 // startSupport makes the streams and starts what all roles stand on.
 func (f *fleet) startSupport(ctx context.Context) (err error) {
+	dedupe, err := f.dedupe(ctx)
+	if err != nil {
+		return err
+	}
 	f.topology, err = stream.NewTopology(f.js, stream.Config{
-		Replicas: f.cfg.NATS.Replicas, Retention: f.cfg.Events.Retention, MaxSize: f.cfg.Events.MaxSize, Dedupe: f.cfg.Events.Dedupe,
+		Replicas: f.cfg.NATS.Replicas, Retention: f.cfg.Events.Retention, MaxSize: f.cfg.Events.MaxSize, Dedupe: dedupe,
 		Statuses: f.cfg.Statuses.Retention,
 	}, f.log)
 	if err != nil {
@@ -476,9 +484,8 @@ func (f *fleet) startIngest(context.Context) error {
 	}
 	f.support.run("ingest writer", writer.Run)
 	f.ingest = producer.NewIngest(producer.IngestDeps{
-		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Dedupe: f.cfg.Events.Dedupe, Recent: f.recent.IDs, Metrics: f.metrics,
+		JS: f.js, Writer: writer, Batches: batches, Admit: f.admit, Stored: f.stored, Metrics: f.metrics,
 	})
-	f.recent = stream.Recent{}
 	return nil
 }
 

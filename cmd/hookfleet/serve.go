@@ -128,6 +128,9 @@ func (f *fleet) run(ctx context.Context, ready func()) (err error) {
 	defer func() {
 		err = errors.Join(err, f.roles.stop(), f.support.stop())
 		f.disconnect()
+		if f.ids != nil {
+			err = errors.Join(err, f.ids.Close())
+		}
 		err = errors.Join(err, f.base.stop())
 		f.log.Info().Msg("hookfleet has stopped")
 	}()

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,6 @@ type batch struct {
 	stream  string
 	entries []Entry
 	bytes   int
-	fresh   bool          // none of the entries is likely to be known
 	done    chan struct{} // closed when first and err are set
 	lead    chan struct{} // closed when it is this caller's turn to store for all
 	first   uint64
@@ -82,15 +82,10 @@ func (b *Batches) Write(ctx context.Context, stream string, msgs []*nats.Msg) (f
 
 // Store stores entries (1 to MaxBatch) in stream, and returns the sequence of the first once all are durable; the others
 // follow without gaps. When one is known already, nothing is stored and the error is ErrDuplicateInBatch: the broker does
-// not say which, Probe does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
+// not say which, Known does. What waits for others is given up when ctx ends, or a stop would wait for all of them; what is being
 // stored takes as long as the broker does, whatever becomes of the caller: at most some ackTimeouts.
 func (b *Batches) Store(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
 	return b.join(ctx, &batch{stream: stream, entries: entries})
-}
-
-// StoreFresh is Store of entries of which none is likely to be known, which then costs less.
-func (b *Batches) StoreFresh(ctx context.Context, stream string, entries []Entry) (first uint64, err error) {
-	return b.join(ctx, &batch{stream: stream, entries: entries, fresh: true})
 }
 
 // join stores a batch, with others that come at the same time.
@@ -221,9 +216,27 @@ func (b *Batches) publishInTurn(group []*batch, size int) (Ack, error) {
 		return Ack{}, err
 	}
 	defer b.turns.give()
-	if ack, done, err := b.publishPlain(group, size); done {
-		return ack, err
+	if !b.turns.own {
+		return b.publishAtomic(group, size)
 	}
+	if known, err := b.turns.knows(group); known || err != nil {
+		return Ack{}, cmp.Or(err, ErrDuplicateInBatch)
+	}
+	ack, done, err := b.publishPlain(group, size)
+	if !done {
+		ack, err = b.publishAtomic(group, size)
+	}
+	switch {
+	case err == nil:
+		b.turns.noteBatches(group, ack.Sequence-uint64(size-1))
+	case errors.Is(err, ErrDuplicateInBatch): // of what others have stored
+		b.turns.late = true
+	}
+	return ack, err
+}
+
+// publishAtomic publishes all entries as an atomic batch of the broker. The caller has the turn.
+func (b *Batches) publishAtomic(group []*batch, size int) (Ack, error) {
 	ack, err := b.publish(group, newEnvelope(nuid.Next(), size))
 	if errors.Is(err, ErrUnknown) {
 		b.turns.late = true
@@ -264,20 +277,24 @@ func (b *Batches) Sync(stream string) error {
 	return nil
 }
 
-// Removals is how many times a part of a batch was removed so far, once none is being stored. What Probe has found is only there to stay
-// when that is the same before and after.
-func (b *Batches) Removals() (int, error) {
-	if b.turns == nil {
-		return 0, nil
+// Known asks for entries at which sequences they are stored already; 0 = not.
+func (b *Batches) Known(ctx context.Context, entries []Entry) ([]uint64, error) {
+	if b.turns != nil {
+		if sequences, own, err := b.turns.find(entries); own || err != nil {
+			return sequences, err
+		}
 	}
-	if err := b.turns.take(); err != nil {
-		return 0, err
+	sequences := make([]uint64, len(entries))
+	for i := range entries {
+		var err error
+		if sequences[i], err = b.Probe(ctx, entries[i].Message()); err != nil {
+			return nil, err
+		}
 	}
-	defer b.turns.give()
-	return b.turns.removals, nil
+	return sequences, nil
 }
 
-// Probe asks whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
+// Probe asks the broker whether msg would be a duplicate, without storing it: the broker looks for duplicates before it looks at
 // the condition that cannot hold. sequence is the stored message's, 0 when there is none.
 func (b *Batches) Probe(ctx context.Context, msg *nats.Msg) (sequence uint64, err error) {
 	h := maps.Clone(msg.Header)

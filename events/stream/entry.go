@@ -30,6 +30,14 @@ func (e *Entry) Message() *nats.Msg {
 	return &nats.Msg{Subject: e.Subject, Header: h, Data: e.Data}
 }
 
+// id is its Nats-Msg-Id; "" = none.
+func (e *Entry) id() string {
+	if e.ID != "" {
+		return e.ID
+	}
+	return headerValue(e.Header, nats.MsgIdHdr)
+}
+
 // Size is how many bytes of message the entry is.
 func (e *Entry) Size() int {
 	size := len(e.Subject) + len(e.Data) + usualHeader + len(e.ID)

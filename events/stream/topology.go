@@ -201,6 +201,22 @@ func (t *Topology) compare(ctx context.Context, fleet jetstream.KeyValue, name s
 	return nil
 }
 
+// Born is when a stream was made, by its birth certificate.
+func (t *Topology) Born(ctx context.Context, stream string) (time.Time, error) {
+	fleet, err := t.js.KeyValue(ctx, BucketFleet)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("open bucket %s: %w", BucketFleet, err)
+	}
+	born, err := readCertificate(ctx, fleet, stream)
+	if err == nil && born == nil {
+		err = fmt.Errorf("%w: %s was never made", ErrStreamLost, stream)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return born.Created, nil
+}
+
 func (t *Topology) ensureStream(ctx context.Context, fleet jetstream.KeyValue, cfg jetstream.StreamConfig) error {
 	born, err := readCertificate(ctx, fleet, cfg.Name)
 	if err != nil {

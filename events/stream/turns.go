@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,18 +11,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/hookfleet/hookfleet/events/stream/ids"
 )
 
 // maxPlain is the most messages of a plain batch.
 const maxPlain = 4096
-
-// maxRecent is how far back a start looks: for a part of a batch, and for ids that may soon be published again, as what a kill left
-// without an answer is. Headers of so many come in a tenth of a second.
-const maxRecent = 16 << 10
-
-// recentBytes bounds that where events are large, about: of 1 MB each, so many would be read for half a minute before the process is ready.
-// A batch has 8 MiB.
-const recentBytes = 64 << 20
 
 // plainRest is how long batches are atomic after one that was torn: where the stream is full others would be too, and each costs a
 // start of the broker.
@@ -44,18 +38,30 @@ type Turns struct {
 	deps  TurnsDeps
 
 	mu   sync.Mutex
-	late bool      // the broker may still store what was published in an earlier turn
+	seen map[string]struct{} // ids of this turn
+	own  bool                // the index knows all ids, and the broker the newest only
+	// The broker has been told to know the newest only; may be true with own only.
+	short bool
+
+	late bool      // the broker may still store what was published in an earlier turn, or others have stored what the index has not
 	torn *torn     // what is to be removed before anybody stores more
 	rest time.Time // until then no batch is plain
-
-	removals int // parts of batches that were torn
 }
 
 // TurnsDeps is what Turns asks of who runs the broker.
 type TurnsDeps struct {
-	// Alone runs do while no other process can store events, and nobody reads them who should not see a part of a batch; else it
-	// returns false without running it.
+	// Alone runs do while no other process can store events; else it returns false without running it. Quiet reports whether none could
+	// for some time.
 	Alone func(do func()) bool
+	Quiet func(rest time.Duration) bool
+	// Unseen is Alone where besides nobody reads events who should not see a part of a batch.
+	Unseen func(do func()) bool
+	// Recover returns once the broker knows the ids of all that is stored within its window. What was published meanwhile may be lost.
+	Recover func(ctx context.Context) error
+	// Index is to know the ids of events in place of the broker, those within Window; nil = the broker always does.
+	Index  *ids.Index
+	Window time.Duration
+	Log    zerolog.Logger
 	// Forget returns once the broker knows no ids but of what is stored.
 	Forget func(ctx context.Context) error
 }
@@ -89,7 +95,7 @@ func togetherOf(h nats.Header) (m together, ok bool) {
 
 // NewTurns works by js, whose connection is not front, the one that events are published on.
 func NewTurns(js jetstream.JetStream, front *nats.Conn, deps TurnsDeps) *Turns {
-	return &Turns{reader: newReader(js), front: front, deps: deps}
+	return &Turns{reader: newReader(js), front: front, deps: deps, seen: map[string]struct{}{}}
 }
 
 // take begins a turn, which ends with give. First what was published in earlier ones has to be stored or lost, and what could not be
@@ -101,31 +107,36 @@ func (t *Turns) take() error {
 	}
 	if err := t.repair(context.Background()); err != nil {
 		t.mu.Unlock()
-		return fmt.Errorf("%w: a part of a batch is not removed yet: %w", ErrUnknown, err)
+		return fmt.Errorf("%w: what came before is not settled: %w", ErrUnknown, err)
 	}
 	return nil
 }
 
 func (t *Turns) give() { t.mu.Unlock() }
 
-// repair removes what is torn. The caller has the turn.
+// repair removes what is torn, and learns what was stored besides. The caller has the turn.
 func (t *Turns) repair(ctx context.Context) error {
 	if err := t.settleLate(ctx); err != nil {
 		return err
 	}
-	if t.torn == nil {
-		return nil
+	if t.torn != nil {
+		if err := t.takeBack(ctx); err != nil {
+			return err
+		}
+		if t.torn.removed {
+			t.rest = time.Now().Add(plainRest)
+			if err := t.forget(ctx); err != nil {
+				return err
+			}
+		}
+		t.torn = nil
 	}
-	if err := t.takeBack(ctx); err != nil {
-		return err
-	}
-	if t.torn.removed {
-		t.rest = time.Now().Add(plainRest)
-		if err := t.forget(ctx); err != nil {
+	if t.own {
+		if err := t.catchUp(ctx); err != nil {
 			return err
 		}
 	}
-	t.torn = nil
+	t.late = false
 	return nil
 }
 
@@ -140,7 +151,6 @@ func (t *Turns) settleLate(ctx context.Context) error {
 	if len(answer.Header) > 0 && answer.Header.Get("Status") == statusNoResponders {
 		return fmt.Errorf("%w: nobody stores it", ErrUnknown)
 	}
-	t.late = false
 	return nil
 }
 
@@ -177,21 +187,20 @@ func (t *Turns) removeAll(ctx context.Context, sequences []uint64) error {
 }
 
 // Mend removes the part of a batch that a crash left at the end of the stream, of which nothing was acknowledged to anybody, and returns
-// how many messages that were, and the newest events that are left. It is to be called before anybody stores or reads events. A part that somebody has stored events behind stays: they may have been told that it is stored.
-func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error) {
+// how many messages that were. It is to be called before anybody stores or reads events. A part that somebody has stored events behind stays: they may have been told that it is stored.
+func (t *Turns) Mend(ctx context.Context) (removed int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	state, err := t.state(ctx, Events)
 	if err != nil || state.Messages == 0 {
-		return 0, recent, err
+		return 0, err
+	}
+	from, err := t.lastBatch(ctx, state)
+	if err != nil || from == 0 {
+		return 0, err
 	}
 	var part []uint64 // the last messages that have the same mark
 	var mark together
-	var wrong error
-	from, err := t.recentFrom(ctx, state)
-	if err != nil {
-		return 0, recent, err
-	}
 	s := scan{stream: Events, from: from, to: state.Last, headersOnly: true}
 	err = t.read(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
 		m, _ := togetherOf(msg.Header)
@@ -199,43 +208,44 @@ func (t *Turns) Mend(ctx context.Context) (removed int, recent Recent, err error
 			part, mark = part[:0], m
 		}
 		part = append(part, sequence)
-		if len(recent.IDs) == 0 && sequence > state.First {
-			recent.Since, wrong = storedAt(msg)
-		}
-		recent.IDs = append(recent.IDs, msg.Header.Get(nats.MsgIdHdr))
-		return wrong == nil
+		return true
 	})
-	if err = cmp.Or(err, wrong); err != nil || mark.size == 0 || state.Last >= mark.last() || part[0] != mark.first {
-		return 0, recent, err
+	if err != nil || mark.size == 0 || state.Last >= mark.last() || part[0] != mark.first {
+		return 0, err
 	}
 	if err := t.removeAll(ctx, part); err != nil {
-		return 0, recent, err
+		return 0, err
 	}
-	recent.IDs = recent.IDs[:len(recent.IDs)-len(part)]
-	return len(part), recent, t.forget(ctx)
+	return len(part), t.forget(ctx)
 }
 
-// recentFrom is where Mend begins to read, at the beginning of the last batch or before.
-func (t *Turns) recentFrom(ctx context.Context, state streamState) (uint64, error) {
-	newest, err := t.leader(ctx, Events, getRequest{Sequence: state.Last})
+// lastBatch is where the last batch begins, or before; 0 = the stream does not end with one.
+func (t *Turns) lastBatch(ctx context.Context, state streamState) (uint64, error) {
+	newest, err := t.certain(ctx, Events, getRequest{Sequence: state.Last})
 	if err != nil {
 		return 0, err
 	}
-	few := max(recentBytes*state.Messages/max(state.Bytes, 1), 1)
 	if newest == nil { // removed, as what lies before it may be: a batch may begin anywhere
-		few = maxPlain
-	} else if m, ok := togetherOf(newest.Header); ok && m.first <= state.Last {
-		few = max(few, min(state.Last-m.first+1, maxPlain))
+		return max(state.First, state.Last-min(state.Last, maxPlain)+1), nil
 	}
-	return max(state.First, state.Last-min(state.Last, maxRecent, few)+1), nil
+	m, ok := togetherOf(newest.Header)
+	if !ok || m.first > state.Last || state.Last-m.first >= maxPlain {
+		return 0, nil
+	}
+	return max(state.First, m.first), nil
 }
 
 // forget has the broker forget what is removed. It returns when our connections are to the broker that has: what is asked on one that has
-// not noticed yet that the other has ended is lost, and answered when it is too late.
+// not noticed yet that it has ended is lost, and answered when it is too late.
 func (t *Turns) forget(ctx context.Context) error {
-	if err := t.deps.Forget(ctx); err != nil {
+	if err := t.deps.Recover(ctx); err != nil {
 		return err
 	}
+	return t.reach(ctx)
+}
+
+// reach returns when our connections are to the broker as it is now.
+func (t *Turns) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	for _, nc := range []*nats.Conn{t.front, t.nc} {
@@ -250,25 +260,13 @@ func (t *Turns) forget(ctx context.Context) error {
 	return nil
 }
 
-// Recent are the newest events of the stream.
-type Recent struct {
-	IDs   []string  // of the messages
-	Since time.Time // when the oldest of them was stored; zero = they are all that there are
-}
-
-// Whole reports whether they are all that came within a window before now.
-func (r *Recent) Whole(now time.Time, window time.Duration) bool { return now.Sub(r.Since) > window }
-
 // publishPlain publishes entries as plain messages, if that may be. done is false when it may not, or when one of them was known
 // already: then nothing is stored. The caller has the turn.
 func (b *Batches) publishPlain(group []*batch, size int) (ack Ack, done bool, err error) {
-	if size < 2 || size > maxPlain || slices.ContainsFunc(group, func(one *batch) bool { return !one.fresh }) {
+	if !b.turns.own || size < 2 || size > maxPlain || time.Now().Before(b.turns.rest) {
 		return ack, false, nil
 	}
-	if time.Now().Before(b.turns.rest) {
-		return ack, false, nil
-	}
-	ran := b.turns.deps.Alone(func() { ack, done, err = b.inOneGo(group, size) })
+	ran := b.turns.deps.Unseen(func() { ack, done, err = b.inOneGo(group, size) })
 	if !ran {
 		return Ack{}, false, nil
 	}
@@ -295,7 +293,6 @@ func (b *Batches) inOneGo(group []*batch, size int) (ack Ack, done bool, err err
 		return ack, true, nil
 	}
 	t.torn = &torn{mark: mark}
-	t.removals++
 	if failed := t.settleLate(ctx); failed == nil {
 		_ = t.takeBack(ctx) // who repairs tries again
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
+	"github.com/hookfleet/hookfleet/events/stream/ids"
 	"github.com/hookfleet/hookfleet/test/natstest"
 )
 
@@ -25,9 +27,16 @@ type storage struct {
 	js      jetstream.JetStream
 	turns   *stream.Turns
 	batches *stream.Batches
-	forget  error // of Forget; nil = it is carried out
-	forgot  int   // times that Forget was called
+	index   *ids.Index
+	dir     string // of the index
+	window  time.Duration
+	failing error // of Recover; nil = it is carried out
+	read    int   // times that Recover was called
+	guest   atomic.Bool
 }
+
+func (s *storage) alone(do func()) bool       { return !s.guest.Load() && s.broker.Inside(do) }
+func (s *storage) quiet(_ time.Duration) bool { return !s.guest.Load() }
 
 func newStorage(t *testing.T, maxSize int64) *storage {
 	t.Helper()
@@ -45,12 +54,12 @@ func newStorage(t *testing.T, maxSize int64) *storage {
 		}
 	})
 	<-broker.Ready()
-	s := &storage{TB: t, broker: broker, front: connect(t, broker)}
+	s := &storage{TB: t, broker: broker, front: connect(t, broker), dir: t.TempDir(), window: 10 * time.Minute}
 	if s.js, err = jetstream.New(connect(t, broker)); err != nil {
 		t.Fatal(err)
 	}
 	cfg := stream.DefaultConfig()
-	cfg.MaxSize = maxSize
+	cfg.MaxSize, cfg.Dedupe = maxSize, stream.BrokerWindow
 	topology, err := stream.NewTopology(s.js, cfg, zerolog.Nop())
 	if err == nil {
 		err = topology.Ensure(t.Context())
@@ -59,6 +68,9 @@ func newStorage(t *testing.T, maxSize int64) *storage {
 		t.Fatal(err)
 	}
 	s.renew()
+	if err := s.turns.Know(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -74,16 +86,27 @@ func connect(t *testing.T, broker *embedded.Broker) *nats.Conn {
 
 // renew begins as another process would.
 func (s *storage) renew() {
-	s.turns = stream.NewTurns(s.js, s.front, stream.TurnsDeps{Alone: s.broker.Inside, Forget: s.forgetIDs})
+	if s.index != nil {
+		if err := s.index.Close(); err != nil {
+			s.Fatal(err)
+		}
+	}
+	var err error
+	if s.index, err = ids.Open(ids.Config{Dir: s.dir, Window: s.window, Stream: "EVENTS"}); err != nil {
+		s.Fatal(err)
+	}
+	s.turns = stream.NewTurns(s.js, s.front, stream.TurnsDeps{
+		Alone: s.alone, Unseen: s.alone, Quiet: s.quiet, Recover: s.recover, Index: s.index, Window: s.window,
+	})
 	s.batches = stream.NewBatches(s.front, s.broker.Sync).InTurns(s.turns)
 }
 
-func (s *storage) forgetIDs(ctx context.Context) error {
-	s.forgot++
-	if s.forget != nil {
-		return s.forget
+func (s *storage) recover(ctx context.Context) error {
+	s.read++
+	if s.failing != nil {
+		return s.failing
 	}
-	return s.broker.Restart(ctx)
+	return s.broker.Recover(ctx)
 }
 
 const subject = stream.SubjectEvents + "default.order"
@@ -97,7 +120,7 @@ func entriesOf(ids ...string) []stream.Entry {
 }
 
 func (s *storage) store(ids ...string) (uint64, error) {
-	return s.batches.StoreFresh(s.Context(), stream.Events, entriesOf(ids...))
+	return s.batches.Store(s.Context(), stream.Events, entriesOf(ids...))
 }
 
 // publish stores one message as whoever does it, with a mark or "".
@@ -157,7 +180,7 @@ func TestPlainBatchIsStoredWhole(t *testing.T) {
 	} else if m, err := str.GetMsg(t.Context(), 3); err != nil || m.Header.Get(stream.HeaderTogether) != "2/3" {
 		t.Errorf("the second has the mark %v, %v", m, err)
 	}
-	if s.forgot != 0 {
+	if s.read != 0 {
 		t.Error("something was forgotten")
 	}
 }
@@ -182,8 +205,8 @@ func TestRemovedEventsAreNotKnown(t *testing.T) {
 		t.Error(err)
 	}
 	s.holds("x@1", fmt.Sprint("1@", first), fmt.Sprint("2@", first+1))
-	if s.forgot != 1 {
-		t.Errorf("forgot %d times", s.forgot)
+	if s.read != 1 {
+		t.Errorf("forgot %d times", s.read)
 	}
 }
 
@@ -197,8 +220,8 @@ func TestKnownBatchCostsNoRestart(t *testing.T) {
 		t.Errorf("a known batch: %v", err)
 	}
 	s.holds("1@1", "2@2")
-	if s.forgot != 0 {
-		t.Errorf("forgot %d times", s.forgot)
+	if s.read != 0 {
+		t.Errorf("forgot %d times", s.read)
 	}
 }
 
@@ -238,19 +261,19 @@ func TestTornBatchIsRemovedBeforeTheNextWrite(t *testing.T) {
 		return writer.Write(t.Context(), e.Message(), stream.Events)
 	}
 	s.publish("x", "")
-	s.forget = errors.New("away")
+	s.failing = errors.New("away")
 	if _, err := s.store("1", "x", "2"); !errors.Is(err, stream.ErrUnknown) {
 		t.Errorf("a batch that cannot be removed: %v", err)
 	}
 	if _, err := write("1"); !errors.Is(err, stream.ErrUnknown) {
 		t.Errorf("an event behind it: %v", err)
 	}
-	if _, err := s.batches.Removals(); !errors.Is(err, stream.ErrUnknown) {
+	if _, err := s.batches.Known(t.Context(), entriesOf("1")); !errors.Is(err, stream.ErrUnknown) {
 		t.Errorf("a question behind it: %v", err)
 	}
-	s.forget = nil
-	if n, err := s.batches.Removals(); n != 1 || err != nil {
-		t.Errorf("%d parts removed, %v", n, err)
+	s.failing = nil
+	if sequences, err := s.batches.Known(t.Context(), entriesOf("1", "x")); !slices.Equal(sequences, []uint64{0, 1}) || err != nil {
+		t.Errorf("they are known at %d, %v", sequences, err)
 	}
 	ack, err := write("1")
 	if err != nil || ack.Duplicate {
@@ -296,13 +319,13 @@ func TestMend(t *testing.T) {
 				}
 			}
 			before := s.ids()
-			removed, recent, err := s.turns.Mend(t.Context())
-			if removed != tc.removed || err != nil || len(recent.IDs) != len(before)-removed {
-				t.Errorf("removed %d, %v; recent are %v", removed, err, recent)
+			removed, err := s.turns.Mend(t.Context())
+			if removed != tc.removed || err != nil {
+				t.Errorf("removed %d, %v", removed, err)
 			}
 			s.holds(before[:len(before)-tc.removed]...)
-			if s.forgot != min(removed, 1) {
-				t.Errorf("forgot %d times", s.forgot)
+			if s.read != min(removed, 1) {
+				t.Errorf("forgot %d times", s.read)
 			}
 			if removed > 0 {
 				last := fmt.Sprint("id-", len(tc.marks)-len(tc.deleted))
@@ -416,26 +439,4 @@ func TestPartOfABatchIsNotRead(t *testing.T) {
 	s.publish("5", "6/9") // what somebody has stored events behind stays
 	s.publish("6", "")
 	reads(6, 1, 2, 3, 4, 6)
-}
-
-// TestStartDoesNotReadAllLargeEvents: a start read 16,384 events however large they were. A part of a batch of small ones behind them is
-// removed all the same.
-func TestStartDoesNotReadAllLargeEvents(t *testing.T) {
-	t.Parallel()
-	s := newStorage(t, 0)
-	const large, size = 100, 1 << 20
-	for i := range large {
-		if _, err := s.js.Publish(t.Context(), subject, make([]byte, size-1000), jetstream.WithMsgID(fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, recent, err := s.turns.Mend(t.Context()); err != nil || len(recent.IDs) > 80 || len(recent.IDs) < 40 || recent.Since.IsZero() {
-		t.Errorf("read %d events, the oldest of %s, %v", len(recent.IDs), recent.Since, err)
-	}
-	for i := range large {
-		s.publish(fmt.Sprint("small-", i), fmt.Sprintf("%d/%d", large+1, 2*large))
-	}
-	if removed, _, err := s.turns.Mend(t.Context()); err != nil || removed != large {
-		t.Errorf("removed %d, %v", removed, err)
-	}
 }

@@ -323,10 +323,15 @@ func (w *Writer) publishInTurn(group []*write) error {
 		return err
 	}
 	defer w.turns.give()
-	w.publish(group)
+	fresh := w.turns.fresh(group)
+	if len(fresh) == 0 {
+		return nil
+	}
+	w.publish(fresh)
 	if !w.await() {
 		w.turns.late = true
 	}
+	w.turns.noteWrites(fresh)
 	return nil
 }
 

@@ -39,8 +39,15 @@ func (a *authentication) Check(c server.ClientAuthentication) bool {
 	if _, ok := a.b.cfg.Authenticate(token); !ok {
 		return false // it has ended since, before it could be noted
 	}
-	if p.All && a.b.guests.enter(c.RemoteAddress()) {
-		a.b.Alone(nil)
+	if p.All {
+		many, err := a.b.guests.enter(c.RemoteAddress())
+		if many {
+			a.b.Alone(nil)
+		}
+		if err != nil {
+			a.b.log.Warn().Err(err).Msg("a client from outside is not let in, as the ids of events could not be read for it; it may try again")
+			return false
+		}
 	}
 	c.RegisterUser(&server.User{Username: "key", Permissions: p.server()})
 	return true

@@ -48,6 +48,10 @@ const MaxBatch = 2000
 // startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
 const startTimeout = 5 * time.Minute
 
+// authTimeout is how long a client may wait to be let in, in seconds: a guest waits until the ids of the last minutes are read (Recover),
+// of 2 million for 2.5 s. Clients give up after 2 s by default, and try again.
+const authTimeout = 10
+
 // startGrace is how long a server that reads its store may go on when the end was asked for: most are through by then, and shut down in
 // order, after which the next one need not look at all of the store.
 const startGrace = 2 * time.Second
@@ -83,6 +87,9 @@ type Config struct {
 	MaxStore int64  // bytes of the store; 0 = what the disk has
 	// Authenticate says what a client that showed this token (or user name) may do. nil refuses all but ourselves.
 	Authenticate func(token string) (Permissions, bool)
+	// BeforeGuest is called each time before a client from outside is let in that may do everything; if it fails, the client is refused.
+	// Nothing runs Inside then, nor begins to. It may call Recover. nil = nothing is to be done.
+	BeforeGuest func() error
 	// Full says that the disk is full, which stops the server whether or not it says so. nil = its log is all there is.
 	Full func() bool
 	// HasRoom says whether a broker that stopped storing because the disk was full may be started again.
@@ -109,6 +116,9 @@ type Broker struct {
 	failed  atomic.Bool
 	syncer  *syncer
 	guests  guests
+	inner   inner
+	swap    swap
+	over    bool // the server ends; of who has swap
 
 	sessions sessions
 
@@ -130,8 +140,9 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: log, token: rand.Text(), locked: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
-		restarts: make(chan chan struct{}),
-		syncer:   newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
+		restarts: make(chan chan struct{}), swap: make(swap, 1),
+		guests: guests{before: cfg.BeforeGuest},
+		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
 	return b, nil
 }
@@ -167,7 +178,7 @@ func (b *Broker) InProcessConn() (net.Conn, error) {
 	if s == nil {
 		return nil, errors.New("the embedded broker is not running")
 	}
-	return s.InProcessConn()
+	return b.inner.add(s.InProcessConn)
 }
 
 // Sync makes what the named streams acknowledged so far durable, in the way that Config.Sync says. Concurrent calls
@@ -250,6 +261,7 @@ func (b *Broker) serve(ctx context.Context) error {
 		}
 		b.failed.Store(false)
 		b.current.Store(s)
+		b.resume()
 		if first {
 			close(b.ready)
 		}
@@ -268,6 +280,13 @@ func (b *Broker) serve(ctx context.Context) error {
 // end shuts the server down. One that cannot write may have locked itself up, as v2.15.2 does when it purges a stream on
 // a full disk: then it is left behind, because nothing ends it but the end of the process, which Run's error leads to.
 func (b *Broker) end(s *server.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if !b.swap.lock(ctx) {
+		return ErrStuck
+	}
+	b.over = true
+	b.swap.unlock()
 	ended := make(chan struct{})
 	var ending sync.WaitGroup
 	ending.Go(func() {
@@ -283,6 +302,13 @@ func (b *Broker) end(s *server.Server) error {
 	case <-timeout.C:
 		return ErrStuck
 	}
+}
+
+// resume lets the store be read anew: another server runs.
+func (b *Broker) resume() {
+	b.swap.lock(context.Background())
+	b.over = false
+	b.swap.unlock()
 }
 
 // watch waits for the end, or for a server that failed to write, or could not have, and has room again; then it returns
@@ -319,6 +345,7 @@ func (b *Broker) start(ctx context.Context) (*server.Server, error) {
 		JetStreamMaxStore:          cmp.Or(b.cfg.MaxStore, noMaxStore),
 		JetStreamLimits:            server.JSLimitOpts{MaxBatchSize: MaxBatch},
 		CustomClientAuthentication: &authentication{b},
+		AuthTimeout:                authTimeout,
 		// The defaults close a client after 2 missed pings of 2 minutes; a dead worker should be seen sooner.
 		PingInterval: 20 * time.Second,
 	}

@@ -29,10 +29,12 @@ type guests struct {
 	here  map[string]time.Time // by address: when it was let in
 	gone  time.Time            // when it was found that none is left
 	leave func()               // to be called before the first one gets in; nil = nobody is to be told
+
+	before func() error // Config.BeforeGuest
 }
 
 // enter lets a guest in, once who was alone has left. many says that it is to be looked who is gone.
-func (g *guests) enter(addr net.Addr) (many bool) {
+func (g *guests) enter(addr net.Addr) (many bool, err error) {
 	g.mu.Lock()
 	if g.here == nil {
 		g.here = map[string]time.Time{}
@@ -46,10 +48,15 @@ func (g *guests) enter(addr net.Addr) (many bool) {
 	g.mu.Unlock()
 	g.inside.Lock()   // what began before has ended
 	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
+	if g.before != nil {
+		if err := g.before(); err != nil {
+			return many, err
+		}
+	}
 	if leave != nil {
 		leave()
 	}
-	return many
+	return many, nil
 }
 
 // none reports whether no guest is here, of the addresses that are connected, and has leave called before that changes; nil changes

@@ -1,0 +1,207 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hookfleet/hookfleet/events/stream/embedded"
+	"github.com/hookfleet/hookfleet/test/natstest"
+)
+
+// recovering is a broker whose stream knows ids for a short time only.
+type recovering struct {
+	*testing.T
+
+	broker *embedded.Broker
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	cfg    jetstream.StreamConfig
+}
+
+func newRecovering(t *testing.T, before func(*recovering) error) *recovering {
+	t.Helper()
+	r := &recovering{T: t}
+	r.broker = start(t, embedded.Config{
+		Listen: "127.0.0.1:0", BeforeGuest: func() error { return before(r) },
+		Authenticate: func(token string) (embedded.Permissions, bool) {
+			return embedded.Permissions{All: token == "operator", Publish: []string{"in.>"}}, token == "operator" || token == "producer"
+		},
+	}).broker
+	var err error
+	if r.nc, err = r.broker.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.nc.Close)
+	if r.js, err = jetstream.New(r.nc); err != nil {
+		t.Fatal(err)
+	}
+	r.cfg = jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Duplicates: 100 * time.Millisecond}
+	if _, err := r.js.CreateStream(t.Context(), r.cfg); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// recover has the broker know the ids of ten minutes.
+func (r *recovering) recover() error {
+	cfg := r.cfg
+	cfg.Duplicates = 10 * time.Minute
+	if _, err := r.js.UpdateStream(context.Background(), cfg); err != nil {
+		return err
+	}
+	return r.broker.Recover(context.Background())
+}
+
+func (r *recovering) publish(js jetstream.JetStream, id int) *jetstream.PubAck {
+	r.Helper()
+	ack, err := js.Publish(r.Context(), "s.x", []byte("x"), jetstream.WithMsgID(fmt.Sprint(id)), jetstream.WithRetryAttempts(50))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return ack
+}
+
+// TestGuestFindsIDsThatTheBrokerHadForgotten: what the broker had forgotten of a stream it knows when the guest is let in.
+func TestGuestFindsIDsThatTheBrokerHadForgotten(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	r := newRecovering(t, func(r *recovering) error {
+		if calls.Add(1) > 1 {
+			return nil
+		}
+		return r.recover()
+	})
+	const many = 2000
+	for id := range many {
+		r.publish(r.js, id)
+	}
+	natstest.Eventually(t, startLimit, func() bool { return !r.publish(r.js, 0).Duplicate }) // it is forgotten
+	consumer, err := r.js.CreateConsumer(t.Context(), "S", jetstream.ConsumerConfig{Durable: "c", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := func(want uint64) {
+		t.Helper()
+		var msg jetstream.Msg
+		natstest.Eventually(t, startLimit, func() bool { // the connection may be on its way back
+			msg, err = consumer.Next(jetstream.FetchMaxWait(time.Second))
+			return err == nil
+		})
+		if meta, err := msg.Metadata(); err != nil || meta.Sequence.Stream != want || meta.NumDelivered != 1 {
+			t.Errorf("got %+v, %v; want %d", meta, err, want)
+		}
+		if err := msg.DoubleAck(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	fetch(1)
+	guest, err := jetstream.New(dial(t, r.broker, "operator"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []int{1, 77, many - 1} {
+		if ack := r.publish(guest, id); !ack.Duplicate || ack.Sequence != uint64(id+1) {
+			t.Errorf("%d is answered %+v", id, ack)
+		}
+	}
+	if ack := r.publish(r.js, 55); !ack.Duplicate || ack.Sequence != 56 {
+		t.Errorf("in process: %+v", ack)
+	}
+	if ack := r.publish(guest, many); ack.Duplicate {
+		t.Errorf("a new id: %+v", ack)
+	}
+	fetch(2)
+	dial(t, r.broker, "operator")
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d times called for two guests", n)
+	}
+}
+
+// TestGuestIsRefusedWhenIDsCannotBeRead, and let in when they can.
+func TestGuestIsRefusedWhenIDsCannotBeRead(t *testing.T) {
+	t.Parallel()
+	var failed atomic.Bool
+	r := newRecovering(t, func(*recovering) error {
+		if failed.Swap(true) {
+			return nil
+		}
+		return errors.New("as it fails")
+	})
+	if nc, err := nats.Connect(r.broker.ClientURL(), nats.Token("operator"), nats.Timeout(startLimit)); err == nil {
+		nc.Close()
+		t.Error("the guest was let in")
+	}
+	dial(t, r.broker, "operator")
+}
+
+// TestRecoverKeepsNothingOfBefore: the streams that were are let go of, and clients from outside stay connected.
+func TestRecoverKeepsNothingOfBefore(t *testing.T) {
+	t.Parallel()
+	r := newRecovering(t, func(*recovering) error { return nil })
+	outside := dial(t, r.broker, "producer")
+	outside.SetDisconnectErrHandler(func(_ *nats.Conn, err error) { t.Errorf("a client from outside lost its connection: %v", err) })
+	for id := range 3000 {
+		r.publish(r.js, id)
+	}
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	if err := r.recover(); err != nil {
+		t.Fatal(err)
+	}
+	before := live()
+	for range 20 {
+		if err := r.broker.Recover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := live(); now > before+32<<20 { // other tests run beside
+		t.Errorf("%d bytes live, %d before", now, before)
+	}
+	if ack := r.publish(r.js, 7); !ack.Duplicate {
+		t.Errorf("%+v", ack)
+	}
+	if err := outside.Flush(); err != nil {
+		t.Error(err)
+	}
+	outside.SetDisconnectErrHandler(nil)
+}
+
+// TestRecoverBesideRestarts: they come one after the other, and the end waits for neither too long.
+func TestRecoverBesideRestarts(t *testing.T) {
+	t.Parallel()
+	r := newRecovering(t, func(*recovering) error { return nil })
+	r.publish(r.js, 1)
+	done := make(chan error, 1)
+	go func() {
+		for range 10 {
+			if err := r.broker.Recover(t.Context()); err != nil && t.Context().Err() != nil { // else it came between two servers
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 3 {
+		if err := r.broker.Restart(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if ack := r.publish(r.js, 1); ack.Sequence == 0 {
+		t.Errorf("%+v", ack)
+	}
+}
