@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
+	"github.com/hookfleet/hookfleet/events/stream/ids"
 	"github.com/hookfleet/hookfleet/producer"
 )
 
@@ -24,6 +27,42 @@ func (f *fleet) another(t rapid.TB, turns *stream.Turns, front *nats.Conn, write
 	return producer.NewIngest(producer.IngestDeps{
 		JS: f.js, Writer: writer, Batches: stream.NewBatches(front, f.broker.Sync).InTurns(turns), Metrics: prometheus.NewRegistry(),
 	})
+}
+
+// turns are those of a process that has begun, and knows the ids itself.
+func (f *fleet) turns(t *testing.T, js jetstream.JetStream, front *nats.Conn) *stream.Turns {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ids")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	index, err := ids.Open(ids.Config{Dir: dir, Window: 10 * time.Minute, Stream: stream.Events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := stream.NewTurns(js, front, stream.TurnsDeps{
+		Alone: f.broker.Inside, Unseen: f.broker.Inside, Recover: f.broker.Recover, Index: index, Window: 10 * time.Minute,
+		Quiet: func(time.Duration) bool { return false },
+	})
+	if err := turns.Know(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return turns
+}
+
+// knowShortly has the broker know the newest ids only.
+func (f *fleet) knowShortly(t *testing.T) {
+	t.Helper()
+	s, err := f.js.Stream(t.Context(), stream.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.Duplicates = 100 * time.Millisecond
+	if _, err := f.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // front is a connection that events are published on, with their turns and a writer.
@@ -41,7 +80,7 @@ func (f *fleet) front(t *testing.T) (*nats.Conn, *stream.Turns, *stream.Writer) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	turns := stream.NewTurns(js, front, stream.TurnsDeps{Alone: f.broker.Inside, Forget: f.broker.Restart})
+	turns := f.turns(t, js, front)
 	writer := stream.NewWriter(front, f.broker.Sync).InTurns(turns)
 	var l lives
 	l.start("writer", func(name string, err error) { t.Errorf("%s: %v", name, err) }, writer.Run)
@@ -133,15 +172,15 @@ func TestBatchIsUnavailableWhenAnotherIsTorn(t *testing.T) {
 func TestBatchesFollowTheModel(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	front, _, writer := f.front(t)
+	f.knowShortly(t)
 	round := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if round++; round > 5 { // each time that a batch is torn the broker is started anew
+		if round++; round > 20 {
 			return
 		}
 		m := model{T: rt, f: f, round: round, stored: map[string]modelled{}, total: f.stored(t)}
 		anew := func(rt *rapid.T) {
-			turns := stream.NewTurns(f.js, front, stream.TurnsDeps{Alone: f.broker.Inside, Forget: f.broker.Restart})
+			front, turns, writer := f.front(t)
 			m.ingest = f.another(rt, turns, front, writer)
 		}
 		anew(rt)
