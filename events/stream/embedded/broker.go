@@ -169,6 +169,7 @@ func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
 	}
+	b.inner.keep(nc)
 	return nc, nil
 }
 
@@ -178,7 +179,14 @@ func (b *Broker) InProcessConn() (net.Conn, error) {
 	if s == nil {
 		return nil, errors.New("the embedded broker is not running")
 	}
-	return b.inner.add(s.InProcessConn)
+	if !b.inner.wait() {
+		return nil, errRecovering
+	}
+	conn, err := s.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return &innerConn{Conn: conn, of: &b.inner}, nil
 }
 
 // Sync makes what the named streams acknowledged so far durable, in the way that Config.Sync says. Concurrent calls

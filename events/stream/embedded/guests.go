@@ -48,13 +48,13 @@ func (g *guests) enter(addr net.Addr) (many bool, err error) {
 	g.mu.Unlock()
 	g.inside.Lock()   // what began before has ended
 	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
+	if leave != nil {
+		leave()
+	}
 	if g.before != nil {
 		if err := g.before(); err != nil {
 			return many, err
 		}
-	}
-	if leave != nil {
-		leave()
 	}
 	return many, nil
 }

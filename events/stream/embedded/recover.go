@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // recoverPatience is how long a new connection of ours waits for the store to be read anew before it is refused: the client tries again
@@ -16,69 +20,92 @@ const recoverPatience = 250 * time.Millisecond
 // errRecovering refuses our own connections while the store is read anew.
 var errRecovering = errors.New("the embedded broker reads its store")
 
+// What a connection of ours is waited for that is to end: the answers to what it has asked come within a millisecond, or a sync.
+const (
+	quiet     = 20 * time.Millisecond
+	mostQuiet = 300 * time.Millisecond
+)
+
 // inner are our own connections to the server.
 type inner struct {
 	mu    sync.Mutex
-	conns map[*innerConn]struct{}
+	conns []*nats.Conn
 	shut  chan struct{} // none is let in until it is closed; nil = all are
 }
 
-// innerConn is one, of which we know when it ends.
+// innerConn is our end of one.
 type innerConn struct {
 	net.Conn
 
-	of *inner
+	of   *inner
+	read atomic.Int64 // when something came last, in ns
 }
 
-// Close implements net.Conn.
+// Read implements net.Conn.
+func (c *innerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read.Store(time.Now().UnixNano())
+	return n, err
+}
+
+// Close implements net.Conn. While the store is to be read anew, it lets what was asked be answered first.
 func (c *innerConn) Close() error {
-	c.of.mu.Lock()
-	delete(c.of.conns, c)
-	c.of.mu.Unlock()
+	if c.of.closed() {
+		for end := time.Now().Add(mostQuiet); time.Now().Before(end); {
+			rest := quiet - time.Since(time.Unix(0, c.read.Load()))
+			if rest <= 0 {
+				break
+			}
+			<-time.After(rest)
+		}
+	}
 	return c.Conn.Close()
 }
 
-// add makes a connection with dial and keeps it. It waits a little while none is let in.
-func (i *inner) add(dial func() (net.Conn, error)) (net.Conn, error) {
+// keep keeps a connection, and forgets those that were closed.
+func (i *inner) keep(nc *nats.Conn) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.conns = append(slices.DeleteFunc(i.conns, (*nats.Conn).IsClosed), nc)
+}
+
+func (i *inner) closed() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.shut != nil
+}
+
+// wait returns when connections are let in, or false when that takes long.
+func (i *inner) wait() bool {
 	patience := time.NewTimer(recoverPatience)
 	defer patience.Stop()
 	for {
 		i.mu.Lock()
 		shut := i.shut
-		if shut == nil {
-			break
-		}
 		i.mu.Unlock()
+		if shut == nil {
+			return true
+		}
 		select {
 		case <-shut:
 		case <-patience.C:
-			return nil, errRecovering
+			return false
 		}
 	}
-	defer i.mu.Unlock()
-	conn, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	c := &innerConn{conn, i}
-	if i.conns == nil {
-		i.conns = map[*innerConn]struct{}{}
-	}
-	i.conns[c] = struct{}{}
-	return c, nil
 }
 
-// keepOut closes all connections, and lets none in until open is called.
+// keepOut ends all connections, and lets none in until open is called. What is published on them meanwhile waits in the clients.
 func (i *inner) keepOut() (open func()) {
 	shut := make(chan struct{})
 	i.mu.Lock()
 	i.shut = shut
-	conns := i.conns
-	i.conns = nil
+	conns := slices.Clone(i.conns)
 	i.mu.Unlock()
-	for c := range conns {
-		_ = c.Conn.Close() // a pipe: what was written was read
+	var ending sync.WaitGroup
+	for _, nc := range conns {
+		ending.Go(func() { _ = nc.ForceReconnect() }) // else it is closed
 	}
+	ending.Wait()
 	return func() {
 		i.mu.Lock()
 		i.shut = nil
