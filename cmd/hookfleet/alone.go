@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,7 @@ func (f *fleet) mend(ctx context.Context) (err error) {
 			return err
 		}
 		f.ids, err = ids.Open(ids.Config{
-			Dir: f.idsDir(), Window: f.cfg.Events.Dedupe, Stream: born.Format(time.RFC3339Nano) + " " + f.cfg.Events.Dedupe.String(),
+			Dir: f.idsDir(), Window: f.cfg.Events.Dedupe, Stream: fmt.Sprint(born.Format(time.RFC3339Nano), f.cfg.Events.Dedupe, boot()),
 		})
 		if err != nil {
 			return fmt.Errorf("open the index of ids: %w", err)
@@ -58,6 +59,16 @@ func (f *fleet) mend(ctx context.Context) (err error) {
 	f.support.run("ids", turns.Run)
 	close(f.begun)
 	return nil
+}
+
+// boot is which boot of the machine this is: files that were not synced are of no use after a loss of power. Where the system does not say,
+// each start is one.
+func boot() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return rand.Text()
+	}
+	return string(id)
 }
 
 // dedupe is how long the broker is to know the ids of events at first.

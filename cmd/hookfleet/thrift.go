@@ -19,9 +19,9 @@ const (
 	// Elsewhere it would cost memory: what a thousand lanes are made of lies scattered over a larger heap, and keeps 20 MiB more of it.
 	mostGarbage = 250
 	// leastGarbage is where as much lives as busyHeap: below, a heap of many subscriptions would be looked through all the time. At full rate
-	// it rises to muchGarbage where twice as much lives: that is mostly the broker's ids of the last minutes (events.dedupe, 130 bytes and three
-	// objects each), of which a minute brings a million. Looking through these took a third of all CPU after a minute. With 1.3 million of them
-	// a delivery of a batch costs 74 to 98 µs instead of 81 to 134, in 1,000 instead of 750 MiB; at 100 percent it was no less, in 1,250.
+	// it rises to muchGarbage where twice as much lives: that is mostly the broker's ids of the last minutes, where other processes can store
+	// events (decision 0028): 130 bytes and three objects each, of which a minute brings a million. With 1.3 million of them a delivery of a
+	// batch costs 74 to 98 µs instead of 81 to 134, in 1,000 instead of 750 MiB; at 100 percent it was no less, in 1,250.
 	leastGarbage = 30
 	muchGarbage  = 60
 	busyHeap     = 170 << 20 // of 300 MiB that a process may have at full rate: program, stacks and what is freed are beside it

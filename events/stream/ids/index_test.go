@@ -16,7 +16,7 @@ import (
 )
 
 // small has a run of 12 ids, and generations of two runs.
-var small = sizes{least: 4, most: 16, bloom: 256, runs: 2}
+var small = sizes{least: 4, most: 16, bloom: 512, runs: 2}
 
 func open(t rapid.TB, dir string, s sizes) *Index {
 	t.Helper()
