@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -32,12 +31,7 @@ func (f *fleet) another(t rapid.TB, turns *stream.Turns, front *nats.Conn, write
 // turns are those of a process that has begun, and knows the ids itself.
 func (f *fleet) turns(t *testing.T, js jetstream.JetStream, front *nats.Conn) *stream.Turns {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ids")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	index, err := ids.Open(ids.Config{Dir: dir, Window: 10 * time.Minute, Stream: stream.Events})
+	index, err := ids.Open(ids.Config{Dir: t.TempDir(), Window: 10 * time.Minute, Stream: stream.Events})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,13 +85,13 @@ const shareTimeout = 9 * time.Second
 
 // share has the broker know the ids of events, before a client from outside may store any.
 func (f *fleet) share() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shareTimeout)
+	ctx, cancel := context.WithTimeout(f.base.ctx, shareTimeout)
 	defer cancel()
 	select {
 	case <-f.begun:
 		return f.turns.Share(ctx)
 	case <-ctx.Done():
-		return errors.New("the start takes long")
+		return fmt.Errorf("the start takes long: %w", context.Cause(ctx))
 	}
 }
 
