@@ -313,9 +313,28 @@ type scan struct {
 	headersOnly bool
 }
 
+// readTries bounds how often a scan goes on whose consumer was lost: it is in memory, and gone when the broker reads its store anew.
+const readTries = 3
+
+// errConsumerLost: nobody answers for the consumer of a scan.
+var errConsumerLost = errors.New("the consumer is gone")
+
 // read calls fn for every message of the range in order until fn returns false. It reads through a consumer of its own:
 // 150,000 to 200,000 messages/s, a third of the cost of batched gets, and without holding up writers. Not for work queues.
 func (r reader) read(ctx context.Context, s scan, fn func(sequence uint64, msg *nats.Msg) bool) error {
+	for try := 1; ; try++ {
+		err := r.readOn(ctx, s, func(sequence uint64, msg *nats.Msg) bool {
+			s.from = sequence + 1
+			return fn(sequence, msg)
+		})
+		if try == readTries || !errors.Is(err, errConsumerLost) {
+			return err
+		}
+	}
+}
+
+// readOn is read by one consumer.
+func (r reader) readOn(ctx context.Context, s scan, fn func(sequence uint64, msg *nats.Msg) bool) error {
 	if s.from > s.to {
 		return nil
 	}
@@ -396,6 +415,8 @@ func pullEnded(msg *nats.Msg) error {
 	switch status := msg.Header.Get("Status"); status {
 	case "404", "408":
 		return nil
+	case "503":
+		return errConsumerLost
 	default:
 		return fmt.Errorf("%s %s", status, msg.Header.Get("Description"))
 	}

@@ -34,3 +34,42 @@ func TestStatusOfALaggingReplica(t *testing.T) {
 		}
 	}
 }
+
+// TestScanOutlivesItsConsumer: a list of deliveries was answered 500 when the broker had read its store anew meanwhile.
+func TestScanOutlivesItsConsumer(t *testing.T) {
+	t.Parallel()
+	nc, js := natstest.Connect(t, natstest.Server(t, t.TempDir()))
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 4 * scanBatch
+	for range many {
+		if err := nc.Publish("s", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, time.Minute, func() bool {
+		info, err := s.Info(t.Context())
+		return err == nil && info.State.Msgs == many
+	})
+	var next, lost uint64 = 1, 0
+	err = newReader(js).read(t.Context(), scan{stream: "S", from: 1, to: many}, func(sequence uint64, _ *nats.Msg) bool {
+		if sequence != next {
+			t.Errorf("%d comes after %d", sequence, next-1)
+		}
+		next = sequence + 1
+		if sequence == 10 || sequence == 2*scanBatch {
+			for name := range s.ConsumerNames(t.Context()).Name() {
+				if err := s.DeleteConsumer(t.Context(), name); err != nil {
+					t.Error(err)
+				}
+				lost++
+			}
+		}
+		return true
+	})
+	if err != nil || next != many+1 || lost != 2 {
+		t.Errorf("%v; read up to %d, %d consumers lost", err, next-1, lost)
+	}
+}

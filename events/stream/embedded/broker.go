@@ -164,29 +164,15 @@ func (b *Broker) ClientURL() string {
 
 // Connect makes a connection within the process, with all permissions, that outlives restarts of the broker.
 func (b *Broker) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	opts = append([]nats.Option{nats.InProcessServer(b), nats.Token(b.token)}, opts...)
+	client := &innerClient{b: b}
+	opts = append([]nats.Option{nats.InProcessServer(client), nats.Token(b.token)}, opts...)
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
 	}
-	b.inner.keep(nc)
+	client.nc = nc
+	b.inner.keep(client)
 	return nc, nil
-}
-
-// InProcessConn implements nats.InProcessConnProvider over whichever server runs now.
-func (b *Broker) InProcessConn() (net.Conn, error) {
-	s := b.current.Load()
-	if s == nil {
-		return nil, errors.New("the embedded broker is not running")
-	}
-	if !b.inner.wait() {
-		return nil, errRecovering
-	}
-	conn, err := s.InProcessConn()
-	if err != nil {
-		return nil, err
-	}
-	return &innerConn{Conn: conn, of: &b.inner}, nil
 }
 
 // Sync makes what the named streams acknowledged so far durable, in the way that Config.Sync says. Concurrent calls

@@ -48,15 +48,15 @@ func (g *guests) enter(addr net.Addr) (many bool, err error) {
 	g.mu.Unlock()
 	g.inside.Lock()   // what began before has ended
 	g.inside.Unlock() //nolint:staticcheck // and what begins now sees that somebody is here
+	var leaving sync.WaitGroup
 	if leave != nil {
-		leave()
+		leaving.Go(leave)
 	}
 	if g.before != nil {
-		if err := g.before(); err != nil {
-			return many, err
-		}
+		err = g.before()
 	}
-	return many, nil
+	leaving.Wait()
+	return many, err
 }
 
 // none reports whether no guest is here, of the addresses that are connected, and has leave called before that changes; nil changes

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -203,5 +204,51 @@ func TestRecoverBesideRestarts(t *testing.T) {
 	}
 	if ack := r.publish(r.js, 1); ack.Sequence == 0 {
 		t.Errorf("%+v", ack)
+	}
+}
+
+// TestNothingFailsWhileTheStoreIsReadAnew: requests of our own connections were answered that the server is disconnected, or 5 s too late; they wait.
+func TestNothingFailsWhileTheStoreIsReadAnew(t *testing.T) {
+	t.Parallel()
+	r := newRecovering(t, func(*recovering) error { return nil })
+	r.publish(r.js, 0)
+	ctx, end := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	var published, asked, stored atomic.Int64
+	for range 8 {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := r.js.Publish(t.Context(), "s.x", []byte("x"), jetstream.WithRetryAttempts(0)); err != nil {
+					t.Errorf("publish: %v", err)
+				}
+				published.Add(1)
+				began := time.Now()
+				s, err := r.js.Stream(t.Context(), "S")
+				if err == nil {
+					_, err = s.GetMsg(t.Context(), 1)
+				}
+				if err != nil {
+					t.Errorf("ask: %v after %s", err, time.Since(began))
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	for range 10 {
+		before := asked.Load()
+		if err := r.broker.Recover(t.Context()); err != nil {
+			t.Error(err)
+		}
+		natstest.Eventually(t, startLimit, func() bool { return asked.Load() > before+100 })
+	}
+	end()
+	asking.Wait()
+	s, err := r.js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored.Store(int64(s.CachedInfo().State.Msgs))
+	if stored.Load() != published.Load()+1 {
+		t.Errorf("%d messages are stored, of %d", stored.Load(), published.Load()+1)
 	}
 }
