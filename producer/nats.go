@@ -28,6 +28,9 @@ type Responder struct {
 	ready  chan struct{}
 }
 
+// hearTimeout is how long the broker may take to hear of the responder at its start.
+const hearTimeout = 10 * time.Second
+
 // NewResponder makes a responder. It starts nothing.
 func NewResponder(nc *nats.Conn, ingest *Ingest, log zerolog.Logger) *Responder {
 	return &Responder{nc: nc, ingest: ingest, log: log, checks: make(chan struct{}, maxChecks), ready: make(chan struct{})}
@@ -43,7 +46,9 @@ func (r *Responder) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for publishers: %w", err)
 	}
-	if err := r.nc.Flush(); err != nil && ctx.Err() == nil {
+	heard, cancel := context.WithTimeout(ctx, hearTimeout)
+	defer cancel()
+	if err := stream.Flush(heard, r.nc); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("listen for publishers: %w", err)
 	}
 	close(r.ready)

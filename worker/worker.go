@@ -280,7 +280,7 @@ func (w *Worker) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.nc.FlushWithContext(ctx); err != nil {
+	if err := stream.Flush(ctx, w.nc); err != nil {
 		return fmt.Errorf("flush the last acks: %w", err)
 	}
 	return nil

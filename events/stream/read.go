@@ -412,10 +412,10 @@ func (r reader) pull(ctx context.Context, s scan, consumer string, fn func(uint6
 
 // pullEnded tells the end of what there is from an error. 404 and 408 say that nothing more came in time.
 func pullEnded(msg *nats.Msg) error {
-	switch status := msg.Header.Get("Status"); status {
-	case "404", "408":
+	switch status := msg.Header.Get("Status"); {
+	case status == "404", status == "408":
 		return nil
-	case "503":
+	case status == "503", status == "409" && msg.Header.Get("Description") == "Consumer Deleted":
 		return errConsumerLost
 	default:
 		return fmt.Errorf("%s %s", status, msg.Header.Get("Description"))

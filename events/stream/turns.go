@@ -23,9 +23,6 @@ const maxPlain = 4096
 // start of the broker.
 const plainRest = time.Minute
 
-// reconnectLook is between two looks whether a connection is to the new broker.
-const reconnectLook = 5 * time.Millisecond
-
 // Turns lets those of a process that store events do so one after the other. While nobody else stores any, a batch is then published
 // as plain messages, which are stored one behind the other; unless all of them are, those that are get removed. An atomic batch has
 // the broker store all twice, and make and remove a store for each.
@@ -249,12 +246,8 @@ func (t *Turns) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	for _, nc := range []*nats.Conn{t.front, t.nc} {
-		for err := nc.FlushWithContext(ctx); err != nil; err = nc.FlushWithContext(ctx) {
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("connect to the broker again: %w", err)
-			case <-time.After(reconnectLook):
-			}
+		if err := Flush(ctx, nc); err != nil {
+			return fmt.Errorf("connect to the broker again: %w", err)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hookfleet/hookfleet/events/stream"
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
 	"github.com/hookfleet/hookfleet/test/natstest"
 )
@@ -234,6 +235,15 @@ func TestNothingFailsWhileTheStoreIsReadAnew(t *testing.T) {
 			}
 		})
 	}
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			flushed, cancel := context.WithTimeout(t.Context(), startLimit)
+			if err := stream.Flush(flushed, r.nc); err != nil { // which ended a process that was starting
+				t.Errorf("flush: %v", err)
+			}
+			cancel()
+		}
+	})
 	for range 10 {
 		before := asked.Load()
 		if err := r.broker.Recover(t.Context()); err != nil {
