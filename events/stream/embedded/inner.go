@@ -147,7 +147,7 @@ func (i *inner) hold() (release func()) {
 // renew has a client connect again, and sends what it had to send meanwhile. A client that finds its connection broken keeps its requests; told
 // while it waits to try again, it tries at once.
 func (c *innerClient) renew(old *innerConn) {
-	_ = old.Conn.Close() // a pipe
+	_ = old.Close() // a pipe
 	until := time.Now().Add(backTimeout)
 	for !c.nc.IsReconnecting() && c.current.Load() == old && time.Now().Before(until) && !c.nc.IsClosed() {
 		<-time.After(backLook)
