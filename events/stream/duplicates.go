@@ -77,13 +77,12 @@ func (t *Turns) trust(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if m == nil { // removed or trimmed
-			return nil
-		}
-		id := headerValue(m.Header, nats.MsgIdHdr)
-		at, known, err := t.deps.Index.Find(id, m.Time)
-		if err != nil || id == "" || known && at == last {
-			return err
+		if m != nil { // else it was removed or trimmed, and nothing proves it
+			id := headerValue(m.Header, nats.MsgIdHdr)
+			at, known, err := t.deps.Index.Find(id, m.Time)
+			if err != nil || known && at == last {
+				return err
+			}
 		}
 	}
 	return t.deps.Index.Reset(0)

@@ -73,11 +73,11 @@ var ErrStuck = errors.New("the broker does not end")
 // store, until the process ends, which may be at once: to the store it is a kill, which it survives. Run returns it.
 var ErrOpening = errors.New("the broker still opens its store")
 
-// errNoRoom: the disk is too full for the broker to be started anew.
-var errNoRoom = errors.New("no room to restart the broker")
-
-// errEnded: there is no broker any more that could be started anew.
-var errEnded = errors.New("the broker has ended")
+// Why the store is not read anew: what failed to write is to be started anew, once there is room.
+var (
+	errFailed = errors.New("the broker failed to write")
+	errEnded  = errors.New("the broker has ended")
+)
 
 // Config says where the broker stores and who may connect.
 type Config struct {
@@ -121,9 +121,6 @@ type Broker struct {
 	over    bool // the server ends; of who has swap
 
 	sessions sessions
-
-	restarts chan chan struct{} // who wants another server, and is told when it runs
-	told     chan struct{}      // of who wanted the next one; nil = nobody
 }
 
 // New checks cfg. It starts nothing.
@@ -140,7 +137,7 @@ func New(cfg Config, log zerolog.Logger) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: log, token: rand.Text(), locked: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
-		restarts: make(chan chan struct{}), swap: make(swap, 1),
+		swap:   make(swap, 1),
 		guests: guests{before: cfg.BeforeGuest},
 		syncer: newSyncer(filepath.Join(cfg.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")),
 	}
@@ -205,32 +202,6 @@ func (b *Broker) Failed() bool { return b.failed.Load() }
 // writeFailed is called by the server's log, the only place where it says so.
 func (b *Broker) writeFailed() { b.failed.Store(true) }
 
-// Restart ends the server, starts another one on the store, and returns when that runs. What was published meanwhile may get no answer.
-// It is for what the server only does at its start.
-func (b *Broker) Restart(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, endTimeout+startTimeout)
-	defer cancel()
-	if b.failed.Load() && b.cfg.HasRoom != nil && !b.cfg.HasRoom() {
-		return errNoRoom // it might not start
-	}
-	runs := make(chan struct{})
-	select {
-	case b.restarts <- runs:
-	case <-b.ended:
-		return errEnded
-	case <-ctx.Done():
-		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
-	}
-	select {
-	case <-runs:
-		return nil
-	case <-b.ended:
-		return errEnded
-	case <-ctx.Done():
-		return fmt.Errorf("restart the broker: %w", context.Cause(ctx))
-	}
-}
-
 // Run runs the server until ctx ends, and returns when it has shut down; ErrStuck or ErrOpening when that cannot be.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.ended)
@@ -258,10 +229,6 @@ func (b *Broker) serve(ctx context.Context) error {
 		b.resume()
 		if first {
 			close(b.ready)
-		}
-		if b.told != nil {
-			close(b.told)
-			b.told = nil
 		}
 		again := b.watch(ctx)
 		if err := b.end(s); err != nil || !again {
@@ -314,8 +281,6 @@ func (b *Broker) watch(ctx context.Context) (again bool) {
 		select {
 		case <-ctx.Done():
 			return false
-		case b.told = <-b.restarts:
-			return true
 		case <-look.C:
 			switch {
 			case b.cfg.Full != nil && b.cfg.Full():

@@ -19,7 +19,7 @@ func (b *Broker) Recover(ctx context.Context) error {
 		return errEnded
 	}
 	if b.failed.Load() {
-		return fmt.Errorf("read the store anew: %w", errNoRoom)
+		return fmt.Errorf("read the store anew: %w", errFailed)
 	}
 	defer b.inner.hold()()
 	account := s.GlobalAccount()

@@ -180,34 +180,6 @@ func TestRecoverKeepsNothingOfBefore(t *testing.T) {
 	outside.SetDisconnectErrHandler(nil)
 }
 
-// TestRecoverBesideRestarts: they come one after the other, and the end waits for neither too long.
-func TestRecoverBesideRestarts(t *testing.T) {
-	t.Parallel()
-	r := newRecovering(t, func(*recovering) error { return nil })
-	r.publish(r.js, 1)
-	done := make(chan error, 1)
-	go func() {
-		for range 10 {
-			if err := r.broker.Recover(t.Context()); err != nil && t.Context().Err() != nil { // else it came between two servers
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for range 3 {
-		if err := r.broker.Restart(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if ack := r.publish(r.js, 1); ack.Sequence == 0 {
-		t.Errorf("%+v", ack)
-	}
-}
-
 // TestNothingFailsWhileTheStoreIsReadAnew: requests of our own connections were answered that the server is disconnected, or 5 s too late; they wait.
 func TestNothingFailsWhileTheStoreIsReadAnew(t *testing.T) {
 	t.Parallel()

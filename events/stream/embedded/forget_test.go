@@ -9,8 +9,8 @@ import (
 	"github.com/hookfleet/hookfleet/events/stream/embedded"
 )
 
-// TestRestartForgetsRemovedIDs: the id of a message that was removed is known until the broker is started anew.
-func TestRestartForgetsRemovedIDs(t *testing.T) {
+// TestRecoverForgetsRemovedIDs: the id of a message that was removed is known until the store is read anew.
+func TestRecoverForgetsRemovedIDs(t *testing.T) {
 	t.Parallel()
 	f := start(t, embedded.Config{})
 	ctx := t.Context()
@@ -41,12 +41,12 @@ func TestRestartForgetsRemovedIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !publish() {
-		t.Error("the id of a removed message is not known any more: no restart is needed for that")
+		t.Error("the id of a removed message is not known any more: the store need not be read anew for that")
 	}
-	if err := f.broker.Restart(ctx); err != nil {
+	if err := f.broker.Recover(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if publish() {
-		t.Error("it is known after a restart")
+		t.Error("it is known after that")
 	}
 }
