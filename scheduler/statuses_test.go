@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookfleet/hookfleet/events"
 	"github.com/hookfleet/hookfleet/events/stream"
@@ -234,7 +235,7 @@ func TestIndexMany(t *testing.T) {
 		e, err := events.ParseStructured(fmt.Appendf(nil,
 			`{"specversion":"1.0","id":"%d","source":"/s","type":"t","tenant":"acme","subject":"s%d","data":{"status":%d}}`, i, i%subjects, i))
 		must(t, err)
-		_, err = f.js.PublishMsgAsync(stored(e))
+		_, err = f.js.PublishMsgAsync(stored(e), jetstream.WithStallWait(time.Minute))
 		must(t, err)
 		if i%1000 == 999 {
 			<-f.js.PublishAsyncComplete()

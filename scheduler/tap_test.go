@@ -380,7 +380,7 @@ func TestTapThatBringsNothing(t *testing.T) {
 	f.relying()
 	for range 2 * maxFill {
 		e := event(t, "s", "t", `,"data":{"status":"x"}`)
-		_, err := f.js.PublishMsgAsync(stored(e))
+		_, err := f.js.PublishMsgAsync(stored(e), jetstream.WithStallWait(time.Minute))
 		must(t, err)
 	}
 	<-f.js.PublishAsyncComplete()

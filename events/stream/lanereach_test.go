@@ -225,7 +225,7 @@ func TestLanePendingLarge(t *testing.T) {
 	h, data := f.event("acme", "1").Message()
 	const all = countAlways + 100
 	for range all {
-		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: EventSubject("acme", "order.status"), Header: h, Data: data}); err != nil {
+		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: EventSubject("acme", "order.status"), Header: h, Data: data}, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}

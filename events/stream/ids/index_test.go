@@ -192,7 +192,7 @@ func TestBrokenFilesLeaveNoGap(t *testing.T) {
 			}
 			_ = again.Close()
 		}
-		for at := 0; at < len(whole); at += 3 {
+		for at := 0; at < len(whole); at += 7 {
 			changed := append([]byte{}, whole...)
 			changed[at] ^= 0x10
 			broken(changed)
