@@ -23,7 +23,8 @@ const shareRest = time.Minute
 // knowInterval is between two looks whether the ids may be ours again.
 const knowInterval = time.Second
 
-// catchUpNear is how many events may be left to be read in a turn, for which all others wait: a few milliseconds.
+// catchUpNear is how many events may be left to be read in a turn, for which all others wait: a few milliseconds. At full rate there may be
+// some more.
 const catchUpNear = 512
 
 // maxCatchUps bounds how often the index is brought up before that is given up: each time more events have come.
@@ -175,19 +176,16 @@ func (t *Turns) Run(ctx context.Context) error {
 
 // takeOver takes over, if that may be.
 func (t *Turns) takeOver(ctx context.Context) error {
-	if t.deps.Index == nil || !t.deps.Quiet(shareRest) {
-		return nil
-	}
 	t.mu.Lock()
 	own, short := t.own, t.short
 	t.mu.Unlock()
-	switch {
-	case !own:
-		return t.prepare(ctx)
-	case !short:
+	if t.deps.Index == nil || own && short || !t.deps.Quiet(shareRest) {
+		return nil
+	}
+	if own {
 		return t.shorten(ctx)
 	}
-	return nil
+	return t.prepare(ctx)
 }
 
 // prepare reads what others have stored meanwhile, most of it without a turn, and has it ours.
@@ -195,7 +193,7 @@ func (t *Turns) prepare(ctx context.Context) error {
 	if err := t.trust(ctx); err != nil {
 		return err
 	}
-	for {
+	for range maxCatchUps { // at full rate some come while it is asked how many there are
 		n, err := t.approach(ctx)
 		if err != nil {
 			return err
