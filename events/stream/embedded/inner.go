@@ -46,8 +46,7 @@ func (c *innerClient) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := &innerConn{Conn: conn}
-	own.room.L = &own.mu
+	own := &innerConn{Conn: conn, over: make(chan struct{})}
 	own.read.Store(time.Now().UnixNano())
 	c.current.Store(own)
 	return own, nil
@@ -59,8 +58,10 @@ type innerConn struct {
 
 	read atomic.Int64 // when something came last, in ns
 
+	once sync.Once
+	over chan struct{} // closed: it is, or what it held is given away
+
 	mu    sync.Mutex
-	room  sync.Cond
 	holds bool
 	held  []byte // what was written while it holds
 }
@@ -75,16 +76,26 @@ func (c *innerConn) Read(b []byte) (int, error) {
 // Write implements net.Conn.
 func (c *innerConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.holds && len(c.held) > mostHeld {
-		c.room.Wait()
+	if c.holds && len(c.held) > mostHeld {
+		c.mu.Unlock()
+		<-c.over
+		c.mu.Lock()
 	}
-	if c.holds {
+	defer c.mu.Unlock()
+	if c.holds && len(c.held) <= mostHeld {
 		c.held = append(c.held, b...)
 		return len(b), nil
 	}
 	return c.Conn.Write(b)
 }
+
+// Close implements net.Conn. Who waits to write has the client's lock, and goes on.
+func (c *innerConn) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+func (c *innerConn) end() { c.once.Do(func() { close(c.over) }) }
 
 // hold keeps what is written from here on.
 func (c *innerConn) hold() {
@@ -99,7 +110,7 @@ func (c *innerConn) give() []byte {
 	defer c.mu.Unlock()
 	held := c.held
 	c.holds, c.held = false, nil
-	c.room.Broadcast()
+	c.end()
 	return held
 }
 
