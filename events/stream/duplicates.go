@@ -269,6 +269,9 @@ func (t *Turns) Share(ctx context.Context) error {
 	if err := t.reach(ctx); err != nil {
 		return err
 	}
+	if _, err := t.state(ctx, Events); err != nil { // a stream that cannot be read the server only logs
+		return err
+	}
 	t.own = false
 	return nil
 }

@@ -292,3 +292,36 @@ func TestWindowAtStart(t *testing.T) {
 	}
 	asks(stream.BrokerWindow, true)
 }
+
+// TestFollowerGoesOnWhenTheStoreIsReadAnew: it waited ten seconds for a consumer that was gone, in which statuses were not up to date.
+func TestFollowerGoesOnWhenTheStoreIsReadAnew(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	write := s.writer(t)
+	told := make(chan uint64, 16)
+	s.runs(t, func(ctx context.Context) error {
+		err := stream.NewEventLog(s.js).Follow(ctx, 1, func(e *stream.StoredEvent, _ uint64) bool {
+			told <- e.Sequence
+			return true
+		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it may say that it was ended
+		}
+		return err
+	})
+	for n := range uint64(4) {
+		began := time.Now()
+		if _, err := write(fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-told; got != n+1 {
+			t.Errorf("told of %d, want %d", got, n+1)
+		}
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("told after %s", took)
+		}
+		if err := s.broker.Recover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

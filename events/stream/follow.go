@@ -24,6 +24,9 @@ const (
 // errFollow says that the broker's answers have a gap, or have ended. Whoever follows begins anew behind what it has.
 var errFollow = errors.New("the broker has lost our place")
 
+// errBack: the connection was lost, and is back.
+var errBack = errors.New("the connection was lost")
+
 // wholeLook is between two looks whether a batch is whole: one takes some milliseconds to be stored.
 const wholeLook = 5 * time.Millisecond
 
@@ -32,6 +35,22 @@ const wholeLook = 5 * time.Millisecond
 // nothing: where it stands is known to its caller alone, who begins anew there. fn runs while what comes next waits, so what
 // it does is all that limits the memory.
 func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(e *StoredEvent, behind uint64) bool) error {
+	back := l.nc.StatusChanged(nats.CONNECTED)
+	defer l.nc.RemoveStatusListener(back)
+	for {
+		err := l.followFrom(ctx, from, back, func(e *StoredEvent, behind uint64) bool {
+			from = e.Sequence + 1
+			return fn(e, behind)
+		})
+		if !errors.Is(err, errBack) {
+			return err
+		}
+	}
+}
+
+// followFrom is Follow by one consumer, which is in memory, and so lost when the broker is started anew or reads its store anew. Our connection breaks off
+// then; when it is back the error is errBack.
+func (l *EventLog) followFrom(ctx context.Context, from uint64, back <-chan nats.Status, fn func(e *StoredEvent, behind uint64) bool) error {
 	c, err := l.js.CreateConsumer(ctx, Events, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1), AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * followWait,
@@ -45,13 +64,13 @@ func (l *EventLog) Follow(ctx context.Context, from uint64, fn func(e *StoredEve
 		defer cancel()
 		_ = l.js.DeleteConsumer(ctx, Events, name) // else it ends by itself
 	}()
-	if err := l.followWith(ctx, name, fn); err != nil && ctx.Err() == nil {
+	if err := l.followWith(ctx, name, back, fn); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow events: %w", err)
 	}
 	return nil
 }
 
-func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*StoredEvent, uint64) bool) error {
+func (l *EventLog) followWith(ctx context.Context, consumer string, back <-chan nats.Status, fn func(*StoredEvent, uint64) bool) error {
 	messages := make(chan *nats.Msg, followBatch+16) // a pull, and its status messages
 	inbox := l.nc.NewInbox()
 	sub, err := l.nc.ChanSubscribe(inbox, messages)
@@ -74,6 +93,8 @@ func (l *EventLog) followWith(ctx context.Context, consumer string, fn func(*Sto
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-back:
+			return errBack
 		case <-silence.C:
 			return fmt.Errorf("%w: it says nothing", errFollow)
 		case msg = <-messages:

@@ -135,6 +135,11 @@ func (i *inner) hold() (release func()) {
 	i.mu.Lock()
 	clients := slices.Clone(i.clients)
 	i.mu.Unlock()
+	var flushing sync.WaitGroup
+	for _, c := range clients { // what waits in a client when its connection breaks off is lost
+		flushing.Go(func() { _ = c.nc.FlushTimeout(mostQuiet) }) // else it is as it is
+	}
+	flushing.Wait()
 	held := make(map[*innerClient]*innerConn, len(clients))
 	for _, c := range clients {
 		if conn := c.current.Load(); c.nc.IsConnected() {

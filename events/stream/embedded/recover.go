@@ -3,6 +3,9 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // Recover has the server read its store anew, which it does else at its start only, as for the ids of what is stored within the window of
@@ -22,6 +25,9 @@ func (b *Broker) Recover(ctx context.Context) error {
 		return fmt.Errorf("read the store anew: %w", errFailed)
 	}
 	defer b.inner.hold()()
+	if !idle(ctx, s) {
+		b.log.Warn().Msg("the broker is not through with what it was sent, and reads its store anew all the same")
+	}
 	account := s.GlobalAccount()
 	if err := account.DisableJetStream(); err != nil {
 		return fmt.Errorf("close the store: %w", err)
@@ -31,6 +37,32 @@ func (b *Broker) Recover(ctx context.Context) error {
 		return fmt.Errorf("read the store anew: %w", err)
 	}
 	return nil
+}
+
+// What was sent is queued in the server, of streams and consumers each, and the queue ends with them: an ack, to which nobody waits for an answer,
+// would be lost. They are through with it within milliseconds.
+const (
+	idleTimeout = 500 * time.Millisecond
+	idleLook    = time.Millisecond
+)
+
+// idle waits until the streams and consumers have carried out what they were sent. It returns false if that takes too long.
+func idle(ctx context.Context, s *server.Server) bool {
+	ctx, cancel := context.WithTimeout(ctx, idleTimeout)
+	defer cancel()
+	look := time.NewTicker(idleLook)
+	defer look.Stop()
+	for {
+		queues := s.Ipqueuesz(&server.IpqueueszOptions{Filter: "[ACC:" + server.DEFAULT_GLOBAL_ACCOUNT + "] "})
+		if len(*queues) == 0 {
+			return true
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // swap is what only one may do with the server at a time: to read its store anew, or to end it.
