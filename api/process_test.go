@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -97,15 +98,13 @@ func TestDrain(t *testing.T) {
 	must(t, err)
 	defer conn.Close()
 	must(t, conn.SetDeadline(time.Now().Add(soon)))
-	_, err = fmt.Fprintf(conn, "POST /v1/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"role\":", b.operator)
+	_, err = fmt.Fprintf(conn, "POST /v1/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 19\r\n\r\n", b.operator)
 	must(t, err)
-	natstest.Eventually(t, soon, func() bool { // it has taken the request when it answers another
-		r, err := http.Get("http://" + second.Addr().String() + "/healthz")
-		if err == nil {
-			r.Body.Close()
-		}
-		return err == nil
-	})
+	const taken = "HTTP/1.1 100 Continue\r\n\r\n" // once the body is asked for
+	_, err = io.ReadFull(conn, make([]byte, len(taken)))
+	must(t, err)
+	_, err = conn.Write([]byte(`{"role":`))
+	must(t, err)
 	stop()
 	natstest.Eventually(t, soon, func() bool { // it takes no new connection
 		c, err := net.Dial("tcp", second.Addr().String())
