@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/hookfleet/hookfleet/config"
@@ -60,6 +61,8 @@ func (f *fleet) mend(ctx context.Context) (err error) {
 	close(f.begun)
 	return nil
 }
+
+func (f *fleet) idsDir() string { return filepath.Join(f.cfg.Data, "ids") }
 
 // boot is which boot of the machine this is: files that were not synced are of no use after a loss of power. Where the system does not say,
 // each start is one.

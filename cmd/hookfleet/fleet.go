@@ -167,7 +167,6 @@ const roomRatio = 0.9
 
 func (f *fleet) storeDir() string    { return filepath.Join(f.cfg.Data, "nats") }
 func (f *fleet) statusesDir() string { return filepath.Join(f.cfg.Data, "statuses") }
-func (f *fleet) idsDir() string      { return filepath.Join(f.cfg.Data, "ids") }
 
 // natsPermissions is what a client of the embedded broker may do by its API key (API.md 6).
 func (f *fleet) natsPermissions(token string) (embedded.Permissions, bool) {
