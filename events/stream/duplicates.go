@@ -43,8 +43,8 @@ func DedupeWindow(ctx context.Context, js jetstream.JetStream, window time.Durat
 	case err != nil:
 		return 0, false, fmt.Errorf("look at stream %s: %w", Events, err)
 	}
-	if info := s.CachedInfo(); info.State.LastSeq == 0 || info.Config.Duplicates == BrokerWindow {
-		return BrokerWindow, true, nil
+	if info := s.CachedInfo(); info.State.LastSeq == 0 || info.Config.Duplicates < window {
+		return BrokerWindow, true, nil // what a kill between two windows, or a shorter one of another configuration, has left too
 	}
 	return window, false, nil // the broker has read them all, and goes on
 }

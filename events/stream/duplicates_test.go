@@ -293,6 +293,25 @@ func TestWindowAtStart(t *testing.T) {
 	asks(stream.BrokerWindow, true)
 }
 
+// TestIDsAreKnownAfterAKillBetweenTwoWindows: the broker was told of 2 s when the process was killed, and the next one took it to know all.
+func TestIDsAreKnownAfterAKillBetweenTwoWindows(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	s.publish("1", "")
+	str, err := s.js.Stream(t.Context(), stream.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := str.CachedInfo().Config
+	cfg.Duplicates = 2 * stream.BrokerWindow
+	if _, err := s.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got, own, err := stream.DedupeWindow(t.Context(), s.js, 10*time.Minute); got != stream.BrokerWindow || !own || err != nil {
+		t.Errorf("%s, %v, %v", got, own, err)
+	}
+}
+
 // TestFollowerGoesOnWhenTheStoreIsReadAnew: it waited ten seconds for a consumer that was gone, in which statuses were not up to date.
 func TestFollowerGoesOnWhenTheStoreIsReadAnew(t *testing.T) {
 	t.Parallel()
