@@ -104,6 +104,9 @@ func (t *Turns) catchUp(ctx context.Context) error {
 func (t *Turns) approach(ctx context.Context) (n uint64, err error) {
 	x := t.deps.Index
 	state, err := t.state(ctx, Events)
+	if err == nil && state.Last < x.Last() { // the store has lost its end
+		err = x.Reset(0)
+	}
 	if err != nil || state.Last <= x.Last() {
 		return 0, err
 	}

@@ -312,6 +312,38 @@ func TestIDsAreKnownAfterAKillBetweenTwoWindows(t *testing.T) {
 	}
 }
 
+// TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd: what it had lost stayed known, and what was stored in its place was not.
+func TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	write := s.writer(t)
+	for _, id := range []string{"1", "2", "3"} {
+		if _, err := write(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	str, err := s.js.Stream(t.Context(), stream.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.js.DeleteStream(t.Context(), stream.Events); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.js.CreateStream(t.Context(), str.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	if ack, err := write("4"); ack.Sequence != 1 || err != nil {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	s.forgotten("4")
+	if ack, err := write("4"); ack != (stream.Ack{Sequence: 1, Duplicate: true}) || err != nil {
+		t.Errorf("4 again: %+v, %v", ack, err)
+	}
+	if ack, err := write("1"); ack != (stream.Ack{Sequence: 2}) || err != nil {
+		t.Errorf("1, which was lost: %+v, %v", ack, err)
+	}
+}
+
 // TestFollowerGoesOnWhenTheStoreIsReadAnew: it waited ten seconds for a consumer that was gone, in which statuses were not up to date.
 func TestFollowerGoesOnWhenTheStoreIsReadAnew(t *testing.T) {
 	t.Parallel()
