@@ -307,6 +307,8 @@ func (b *Broker) start(ctx context.Context) (*server.Server, error) {
 		AuthTimeout:                authTimeout,
 		// The defaults close a client after 2 missed pings of 2 minutes; a dead worker should be seen sooner.
 		PingInterval: 20 * time.Second,
+		// The server else pings after 2 s, and a guest that waits to be let in takes that for an error.
+		DisableShortFirstPing: true,
 	}
 	if b.cfg.Listen != "" {
 		host, port, err := splitListen(b.cfg.Listen)

@@ -104,3 +104,13 @@ func TestAloneAgain(t *testing.T) {
 		natstest.Eventually(t, startLimit, func() bool { return b.Alone(leave) })
 	}
 }
+
+// TestGuestThatWaitsLongIsLetIn: after 2 s it got a ping in place of the answer, and gave up.
+func TestGuestThatWaitsLongIsLetIn(t *testing.T) {
+	t.Parallel()
+	b := start(t, embedded.Config{
+		Listen: "127.0.0.1:0", BeforeGuest: func() error { <-time.After(3 * time.Second); return nil },
+		Authenticate: func(string) (embedded.Permissions, bool) { return embedded.Permissions{All: true}, true },
+	}).broker
+	dial(t, b, "operator")
+}
