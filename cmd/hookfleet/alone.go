@@ -83,8 +83,8 @@ func (f *fleet) dedupe(ctx context.Context) (window time.Duration, err error) {
 	return window, err
 }
 
-// shareTimeout bounds how long a client from outside waits to be let in. The server gives it 10 s.
-const shareTimeout = 9 * time.Second
+// shareTimeout bounds how long a client from outside waits for its turn to be let in. The server gives it 30 s.
+const shareTimeout = 25 * time.Second
 
 // share has the broker know the ids of events, before a client from outside may store any.
 func (f *fleet) share() error {

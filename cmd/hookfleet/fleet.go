@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,9 +31,6 @@ import (
 	"github.com/hookfleet/hookfleet/scheduler/poll"
 	"github.com/hookfleet/hookfleet/worker"
 )
-
-// reconnectWait is how long a lost connection to the broker waits before the next try.
-const reconnectWait = 500 * time.Millisecond
 
 // fleet is the parts that one process runs, and how they are put together.
 type fleet struct {
@@ -201,62 +197,6 @@ func publishSubjects(key *keys.Key) []string {
 		}
 	}
 	return subjects
-}
-
-// connect opens the connections: several, so that what workers pull does not wait behind what publishers send, and a
-// read behind neither.
-func (f *fleet) connect(context.Context) (err error) {
-	if f.front, err = f.dial("hookfleet front"); err != nil {
-		return err
-	}
-	if f.back, err = f.dial("hookfleet back"); err != nil {
-		return err
-	}
-	if f.query, err = f.dial("hookfleet query"); err != nil {
-		return err
-	}
-	if f.js, err = jetstream.New(f.query); err != nil {
-		return fmt.Errorf("jetstream: %w", err)
-	}
-	return nil
-}
-
-func (f *fleet) dial(name string) (*nats.Conn, error) {
-	opts := []nats.Option{
-		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.CustomInboxPrefix(stream.InboxPrefix),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				f.log.Warn().Err(err).Str("connection", name).Msg("broker away")
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { f.log.Info().Str("connection", name).Msg("broker back") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			f.log.Warn().Err(err).Str("connection", name).Msg("broker")
-		}),
-	}
-	if f.broker != nil {
-		return f.broker.Connect(opts...)
-	}
-	if f.cfg.NATS.Creds != "" {
-		opts = append(opts, nats.UserCredentials(f.cfg.NATS.Creds))
-	}
-	nc, err := nats.Connect(strings.Join(f.cfg.NATS.URL, ","), opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the broker: %w", err)
-	}
-	return nc, nil
-}
-
-// disconnect closes the connections, once nobody uses them any more.
-func (f *fleet) disconnect() {
-	for _, nc := range []*nats.Conn{f.front, f.back, f.index, f.replays, f.query} {
-		if nc != nil {
-			nc.Close()
-		}
-	}
-	if f.egress != nil {
-		f.egress.Close()
-	}
 }
 
 // syncer is how writes are made durable: by us on the embedded broker, by the cluster's acknowledgement elsewhere.

@@ -253,7 +253,8 @@ func (t *Turns) setWindow(ctx context.Context, window time.Duration) error {
 	return nil
 }
 
-// Share has the broker know the ids of all events within the window, before another process may store any. It returns when it does.
+// Share has the broker know the ids of all events within the window, before another process may store any. It returns when it does. What has begun
+// is brought to its end whatever becomes of ctx: who comes next need not wait.
 func (t *Turns) Share(ctx context.Context) error {
 	if err := t.take(); err != nil {
 		return err
@@ -269,6 +270,7 @@ func (t *Turns) Share(ctx context.Context) error {
 	if err := t.deps.Recover(ctx); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx)
 	if err := t.reach(ctx); err != nil {
 		return err
 	}
@@ -278,6 +280,9 @@ func (t *Turns) Share(ctx context.Context) error {
 	t.own = false
 	return nil
 }
+
+// errTwin: the same id was stored a moment ago, or is in the same group. Who wrote it asks again.
+var errTwin = fmt.Errorf("%w: %w", ErrUnknown, errInProcess)
 
 // eventID is the id of a message, if it is an event.
 func eventID(m *nats.Msg) (id string, event bool) {
@@ -306,7 +311,7 @@ func (t *Turns) fresh(group []*write) []*write {
 		case known:
 			w.ack, w.settled = Ack{sequence, true}, true
 		case t.again(id):
-			w.err, w.settled = errInProcess, true
+			w.err, w.settled = errTwin, true
 		default:
 			fresh = append(fresh, w)
 		}
@@ -334,7 +339,7 @@ func (t *Turns) noteWrites(group []*write) {
 		case w.err != nil:
 			t.late = t.late || errors.Is(w.err, ErrUnknown)
 		case w.ack.Duplicate: // somebody stored it whom we know nothing of; or it was removed, and the broker will soon have forgotten it
-			w.err, t.late = errInProcess, true
+			w.err, t.late = errTwin, true
 		default:
 			t.note(id, w.ack.Sequence, now)
 		}

@@ -312,6 +312,44 @@ func TestIDsAreKnownAfterAKillBetweenTwoWindows(t *testing.T) {
 	}
 }
 
+// loseEvents leaves the stream as it was before anything was stored.
+func (s *storage) loseEvents() {
+	s.Helper()
+	str, err := s.js.Stream(s.Context(), stream.Events)
+	if err == nil {
+		err = s.js.DeleteStream(s.Context(), stream.Events)
+	}
+	if err == nil {
+		_, err = s.js.CreateStream(s.Context(), str.CachedInfo().Config)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestLostEventsAreStoredAgain: after the broker was started anew and had lost events, these were answered as known, and lost for good.
+func TestLostEventsAreStoredAgain(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, 0)
+	write := s.writer(t)
+	for _, id := range []string{"1", "2"} {
+		if _, err := write(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.loseEvents()
+	if err := s.broker.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ack, err := write("2"); ack != (stream.Ack{Sequence: 1}) || err != nil {
+		t.Errorf("2: %+v, %v", ack, err)
+	}
+	if first, err := s.store("1", "3"); first != 2 || err != nil {
+		t.Errorf("1 and 3: %d, %v", first, err)
+	}
+	s.holds("2@1", "1@2", "3@3")
+}
+
 // TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd: what it had lost stayed known, and what was stored in its place was not.
 func TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd(t *testing.T) {
 	t.Parallel()
@@ -322,16 +360,7 @@ func TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	str, err := s.js.Stream(t.Context(), stream.Events)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.js.DeleteStream(t.Context(), stream.Events); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.js.CreateStream(t.Context(), str.CachedInfo().Config); err != nil {
-		t.Fatal(err)
-	}
+	s.loseEvents()
 	if ack, err := write("4"); ack.Sequence != 1 || err != nil {
 		t.Fatalf("%+v, %v", ack, err)
 	}
@@ -344,7 +373,7 @@ func TestIDsAreOfWhatIsStoredWhenTheStoreHasLostItsEnd(t *testing.T) {
 	}
 }
 
-// TestFollowerGoesOnWhenTheStoreIsReadAnew: it waited ten seconds for a consumer that was gone, in which statuses were not up to date.
+// TestFollowerGoesOnWhenTheStoreIsReadAnew: it waited ten seconds for a consumer that was gone, and then failed; statuses were not up to date so long.
 func TestFollowerGoesOnWhenTheStoreIsReadAnew(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t, 0)
@@ -361,15 +390,11 @@ func TestFollowerGoesOnWhenTheStoreIsReadAnew(t *testing.T) {
 		return err
 	})
 	for n := range uint64(4) {
-		began := time.Now()
 		if _, err := write(fmt.Sprint(n)); err != nil {
 			t.Fatal(err)
 		}
 		if got := <-told; got != n+1 {
 			t.Errorf("told of %d, want %d", got, n+1)
-		}
-		if took := time.Since(began); took > 8*time.Second {
-			t.Errorf("told after %s", took)
 		}
 		if err := s.broker.Recover(t.Context()); err != nil {
 			t.Fatal(err)

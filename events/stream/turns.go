@@ -40,6 +40,10 @@ type Turns struct {
 	// The broker has been told to know the newest only; may be true with own only.
 	short bool
 
+	// How often the connection that events are published on was made anew when this was last looked at: the broker may be another one then, and
+	// have less than was known.
+	connected uint64
+
 	late bool      // the broker may still store what was published in an earlier turn, or others have stored what the index has not
 	torn *torn     // what is to be removed before anybody stores more
 	rest time.Time // until then no batch is plain
@@ -99,6 +103,9 @@ func NewTurns(js jetstream.JetStream, front *nats.Conn, deps TurnsDeps) *Turns {
 // removed before is.
 func (t *Turns) take() error {
 	t.mu.Lock()
+	if n := t.front.Stats().Reconnects; n != t.connected {
+		t.connected, t.late = n, true
+	}
 	if !t.late && t.torn == nil {
 		return nil
 	}

@@ -48,9 +48,9 @@ const MaxBatch = 2000
 // startTimeout bounds recovery of the store at start: a large store after a kill is scanned.
 const startTimeout = 5 * time.Minute
 
-// authTimeout is how long a client may wait to be let in, in seconds: a guest waits until the ids of the last minutes are read (Recover),
-// of 2 million for 2.5 s. Clients give up after 2 s by default, and try again.
-const authTimeout = 10
+// authTimeout is how long a client may wait to be let in, in seconds: a guest waits until the ids of the last minutes are read (Recover), of two
+// million for 2.5 s. Clients may give up sooner, by default after 2 s; when they come again that is done.
+const authTimeout = 30
 
 // startGrace is how long a server that reads its store may go on when the end was asked for: most are through by then, and shut down in
 // order, after which the next one need not look at all of the store.

@@ -84,7 +84,7 @@ func Open(cfg Config) (*Index, error) {
 // Last is the sequence up to which all is known that is within the window; 0 = nothing is known.
 func (x *Index) Last() uint64 { return x.last }
 
-// Reset forgets all. It then knows all up to last: who calls adds what came later.
+// Reset forgets all. It then knows all up to last: who calls adds what came later. Files are written again, where they could not be.
 func (x *Index) Reset(last uint64) error {
 	err := x.closeFiles()
 	for _, pattern := range []string{"*.run", "*.log"} {
@@ -96,7 +96,7 @@ func (x *Index) Reset(last uint64) error {
 	}
 	x.table.clear()
 	x.generations, x.pending = nil, x.pending[:recordHead]
-	x.base, x.last, x.saved = last, last, last
+	x.base, x.last, x.saved, x.broken = last, last, last, err != nil
 	return err
 }
 
